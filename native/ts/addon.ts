@@ -1,0 +1,221 @@
+/*
+ * The native seam. Mirrors native/binding: same names, same order. Absent values are null, never
+ * undefined, so a misspelt field fails loudly in the binding instead of reading as "not set".
+ * Only native/ts imports this file; defaults and validation belong to callers.
+ *
+ * Every promise settles from the engine's own thread (or a short-lived file thread), never from
+ * libuv's pool. Rejections are Error objects whose `code` is a NativeErrorCode (errors.ts).
+ */
+
+export type Device = 'cpu' | 'reference';
+export type ComputeDtype = 'bf16' | 'fp32';
+export type NativeErrorCode =
+  | 'INVALID_ARGUMENT'
+  | 'MODEL_INVALID'
+  | 'UNSUPPORTED'
+  | 'VALUE_STORE_FULL'
+  | 'DATA_LOSS'
+  | 'CANCELLED'
+  | 'IO'
+  | 'INTERNAL';
+
+/** Opaque handles; the C++ side owns the memory and frees it at close or collection. */
+export interface EngineHandle {
+  readonly type: 'engine';
+}
+export interface ValueStoreHandle {
+  readonly type: 'value-store';
+}
+export interface PrefillSessionHandle {
+  readonly type: 'prefill-session';
+}
+export interface DecodeSessionHandle {
+  readonly type: 'decode-session';
+}
+
+export interface EngineOptions {
+  modelDirectory: string;
+  device: Device;
+  dtype: ComputeDtype;
+  /** Compute threads; 0 for one a core. */
+  threads: number;
+  /** First layer of this stage. */
+  layerBegin: number;
+  /** One past the stage's last layer; null for the model's last. */
+  layerEnd: number | null;
+}
+
+export interface EngineInfo {
+  modelType: string;
+  layers: number;
+  layerBegin: number;
+  layerEnd: number;
+  hiddenSize: number;
+  ffnSize: number;
+  queryHeads: number;
+  kvHeads: number;
+  headDim: number;
+  vocabSize: number;
+  maxPositions: number;
+  ropeTheta: number;
+  tiedEmbeddings: boolean;
+  bosTokenId: number | null;
+  eosTokenIds: number[];
+  device: Device;
+  dtype: ComputeDtype;
+  instructionSet: string;
+  parameters: number;
+  weightFileBytes: number;
+  packedBytes: number;
+  /** 32 hex digits over config.json and every tensor's name, dtype, shape and CRC32C. */
+  modelFingerprint: string;
+  /** K and V bytes of one token over this stage's layers. */
+  kvBytesPerToken: number;
+}
+
+export interface EngineCounters {
+  prefillChunks: number;
+  prefillTokens: number;
+  /** Native decode calls: one a step for the whole batch. */
+  decodeSteps: number;
+  decodeTokens: number;
+}
+
+export interface ValueStoreStatus {
+  /** Files under the store's directory, of all processes. */
+  fileBytes: number;
+  files: number;
+  /** Segment mappings and private KV pages alive in this process. */
+  mappings: number;
+  mappedBytes: number;
+  privateBytes: number;
+  freeBytes: number;
+  capacityBytes: number;
+}
+
+export interface SessionKey {
+  /** 32 lower-case hex digits. */
+  sessionId: string;
+  epoch: number;
+  stage: number;
+  /** 32 lower-case hex digits; stamped on and compared with every block of bytes. */
+  fingerprint: string;
+}
+
+export interface SegmentInfo {
+  beginToken: number;
+  endToken: number;
+  bytes: number;
+}
+
+export interface PrefillChunkRequest {
+  /** Token ids of this chunk. Not copied: do not mutate until settled. */
+  tokenIds: Uint32Array;
+  /** Prompt position of tokenIds[0]. */
+  beginToken: number;
+  /** The prompt's token after the chunk; null if unknown or not wanted. */
+  nextTokenId: number | null;
+  /** Ascending positions p in (beginToken, beginToken + length] whose log-probability is wanted. */
+  logprobPositions: Float64Array;
+}
+
+export interface PrefillChunkResult {
+  segment: SegmentInfo;
+  /** Natural log, f32, one a logprob position. */
+  logprobs: Float32Array;
+  /** 1 = top. */
+  ranks: Uint32Array;
+  engineMicros: number;
+  attentionMicros: number;
+}
+
+export interface SamplingParameters {
+  /** 0: greedy. */
+  temperature: number;
+  /** 0: off. */
+  topK: number;
+  topP: number;
+  seed: bigint;
+}
+
+export interface DecodeItem {
+  session: DecodeSessionHandle;
+  /** Tokens to append before sampling: none right after the seal, one a step, up to 256 of a turn. */
+  tokenIds: Uint32Array;
+  /** The target each appended row predicts, 0xffffffff for none; null when no row wants one. */
+  logprobTargets: Uint32Array | null;
+  sample: boolean;
+  sampling: SamplingParameters;
+  /** Index of the generated token, for randomness. */
+  tokenIndex: number;
+  /** Teacher forcing: taken instead of sampling; null to sample. */
+  forcedTokenId: number | null;
+}
+
+export interface DecodeItemResult {
+  /** This session's own failure; the others went on. */
+  error: { code: NativeErrorCode; message: string } | null;
+  tokenId: number | null;
+  /** Of tokenId under the unmodified distribution, natural log. */
+  logprob: number;
+  /** Of tokenId, 1 = top. */
+  rank: number;
+  targetLogprobs: Float32Array | null;
+  targetRanks: Uint32Array | null;
+}
+
+export interface Addon {
+  /** Maps, checks and packs a model's weights. */
+  openEngine(options: EngineOptions): Promise<EngineHandle>;
+  engineInfo(engine: EngineHandle): EngineInfo;
+  engineCounters(engine: EngineHandle): EngineCounters;
+  /** Lets running work end, then frees the weights. */
+  closeEngine(engine: EngineHandle): Promise<void>;
+
+  openValueStore(directory: string): ValueStoreHandle;
+  valueStoreStatus(store: ValueStoreHandle): ValueStoreStatus;
+  /** Unlinks a session's files; mappings outlive it. */
+  removeSessionFiles(store: ValueStoreHandle, sessionId: string): void;
+
+  /** Adopts finished segments of the same key that are on disk. */
+  openPrefillSession(
+    engine: EngineHandle,
+    store: ValueStoreHandle,
+    key: SessionKey,
+  ): PrefillSessionHandle;
+  prefillSessionSegments(session: PrefillSessionHandle): SegmentInfo[];
+  /** onProgress: share of the chunk's work done, (0, 1], at most one pending call at a time. */
+  prefillChunk(
+    session: PrefillSessionHandle,
+    request: PrefillChunkRequest,
+    onProgress: (share: number) => void,
+  ): Promise<PrefillChunkResult>;
+  /** The hand-off: self-describing, with length, CRC32C and fingerprint. */
+  sealPrefillSession(session: PrefillSessionHandle): Promise<Uint8Array>;
+  /** Raises the cancellation flag: running and later work rejects with CANCELLED. */
+  cancelPrefillSession(session: PrefillSessionHandle): void;
+  /** Unmaps at once when idle, else when the running call has ended. Idempotent. */
+  closePrefillSession(session: PrefillSessionHandle): void;
+
+  /** Checks the hand-off against the key and maps its segments. */
+  openDecodeSession(
+    engine: EngineHandle,
+    store: ValueStoreHandle,
+    key: SessionKey,
+    handOff: Uint8Array,
+  ): Promise<DecodeSessionHandle>;
+  /** An empty session on private pages, for work straight on the engine. */
+  openScratchSession(engine: EngineHandle): DecodeSessionHandle;
+  /** One native call a step for the whole batch. Results in order of items. */
+  decodeStep(engine: EngineHandle, items: DecodeItem[]): Promise<DecodeItemResult[]>;
+  /** Appends tokens; logits f32 [rows.length, vocabSize] of the given rows. Never used in serving. */
+  appendLogits(
+    session: DecodeSessionHandle,
+    tokenIds: Uint32Array,
+    rows: Float64Array,
+  ): Promise<Float32Array>;
+  decodeSessionTokens(session: DecodeSessionHandle): number;
+  cancelDecodeSession(session: DecodeSessionHandle): void;
+  /** As closePrefillSession; frees private pages too. */
+  closeDecodeSession(session: DecodeSessionHandle): void;
+}
