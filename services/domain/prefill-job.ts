@@ -1,0 +1,44 @@
+import type { TokenRange } from './token-range.js';
+
+/**
+ * A unit of work on a worker's queue. Job id: prefillJobId(). `prefill` runs one prompt chunk;
+ * `seal` (beginToken = endToken = prompt length) makes the hand-off.
+ */
+export interface PrefillJob extends TokenRange {
+  readonly schemaVersion: 1;
+  readonly kind: 'prefill' | 'seal';
+  readonly sessionId: string;
+  readonly epoch: number;
+  readonly stage: number;
+  readonly modelFingerprint: string;
+  readonly fingerprint: string;
+  /** The prompt's token after the chunk; null at the prompt's end. */
+  readonly nextTokenId: number | null;
+  /** Positions whose log-probability is wanted, clipped to (beginToken, endToken]. */
+  readonly promptLogprobs: readonly TokenRange[];
+  /** Prompt length; null while the upload is open. */
+  readonly totalTokens: number | null;
+  readonly deadlineUnixMs: number | null;
+  readonly traceparent: string | null;
+}
+
+/** What a finished job returns. */
+export interface PrefillJobResult extends TokenRange {
+  /** Bytes of the chunk's two segment files; of the hand-off for a seal. */
+  readonly bytes: number;
+  readonly engineMicros: number;
+  /** True if the worker had finished it before (retry, restart). */
+  readonly alreadyDone: boolean;
+}
+
+/** `<session>-<epoch>-<beginToken>-<stage>`: BullMQ allows no colons. */
+export function prefillJobId(
+  job: Pick<PrefillJob, 'sessionId' | 'epoch' | 'beginToken' | 'stage'>,
+): string {
+  return `${job.sessionId}-${String(job.epoch)}-${String(job.beginToken)}-${String(job.stage)}`;
+}
+
+/** BullMQ queue of one worker. */
+export function workerQueueName(workerId: string): string {
+  return `longshadow-prefill-${workerId}`;
+}
