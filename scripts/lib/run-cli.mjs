@@ -1,0 +1,10 @@
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { ROOT } from './root.mjs';
+
+/** Becomes the command line program, in this process: its signals and exit status are ours. */
+export async function runCli(args) {
+  const entry = join(ROOT, 'dist', 'services', 'cli', 'main.js');
+  process.argv = [process.argv[0], entry, ...args];
+  await import(pathToFileURL(entry).href);
+}

@@ -1,0 +1,85 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { filesUnder } from './fingerprint.mjs';
+import { buildNative } from './native-build.mjs';
+import { runAloud } from './run.mjs';
+
+/** No single test may take longer; a hang then fails by name instead of by the whole run. */
+const TEST_TIMEOUT_MS = 300_000;
+
+const NOTHING = { passed: 0, failed: 0, skipped: 0 };
+
+/**
+ * The stages of `npm test`, cheapest first. Each resolves to how many tests passed, failed and
+ * were skipped; a stage that cannot run counts as one failure.
+ */
+export const TEST_STAGES = [
+  { name: 'unit', run: () => nodeTests('test/unit') },
+  { name: 'native', run: nativeTests },
+  { name: 'fuzz', run: fuzzTests },
+  { name: 'binding', run: () => nodeTests('test/binding') },
+  { name: 'integration', run: () => nodeTests('test/integration', { concurrency: 1 }) },
+  { name: 'e2e', run: () => nodeTests('test/e2e', { concurrency: 1 }) },
+];
+
+/** Test files are named here because Node 20 expands no patterns itself. */
+async function nodeTests(folder, { concurrency = 2 } = {}) {
+  const files = filesUnder(folder, (path) => path.endsWith('.test.ts'));
+  if (files.length === 0) return NOTHING;
+  return withScratchFile('counts.json', async (counts) => {
+    const code = await runAloud(process.execPath, [
+      ...['--import', 'tsx', '--test', `--test-concurrency=${concurrency}`],
+      ...[`--test-timeout=${TEST_TIMEOUT_MS}`],
+      ...['--test-reporter=./scripts/lib/test-reporters/failures.mjs'],
+      ...['--test-reporter-destination=stdout'],
+      ...['--test-reporter=./scripts/lib/test-reporters/counts.mjs'],
+      ...[`--test-reporter-destination=${counts}`],
+      ...files,
+    ]);
+    return withExitStatus(JSON.parse(readFileSync(counts, 'utf8')), code);
+  });
+}
+
+/** C++ unit tests, and the conformance suite on each instruction set. */
+async function nativeTests() {
+  await buildNative({ folder: 'build/dev', targets: ['native_tests', 'conformance_tests'] });
+  return ctest('build/dev', ['--exclude-regex', 'Fuzz']);
+}
+
+/** Thousands of mutated files under AddressSanitizer: errors are fine, crashes are not. */
+async function fuzzTests() {
+  await buildNative({ folder: 'build/asan', targets: ['native_tests'], sanitize: true });
+  return ctest('build/asan', ['--tests-regex', 'Fuzz']);
+}
+
+function ctest(folder, selection) {
+  return withScratchFile('ctest.xml', async (report) => {
+    const code = await runAloud('ctest', [
+      ...['--test-dir', folder, '--output-on-failure', '--no-tests=error', '--timeout', '300'],
+      ...['--quiet', '--output-junit', report, ...selection],
+    ]);
+    return withExitStatus(countJunit(readFileSync(report, 'utf8')), code);
+  });
+}
+
+function countJunit(xml) {
+  const attribute = (name) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(xml)?.[1] ?? 0);
+  const failed = attribute('failures');
+  const skipped = attribute('skipped') + attribute('disabled');
+  return { passed: attribute('tests') - failed - skipped, failed, skipped };
+}
+
+/** A runner that ends badly without naming a failed test has failed all the same. */
+function withExitStatus(counts, code) {
+  return code === 0 || counts.failed > 0 ? counts : { ...counts, failed: 1 };
+}
+
+async function withScratchFile(name, use) {
+  const folder = mkdtempSync(join(tmpdir(), 'longshadow-test-'));
+  try {
+    return await use(join(folder, name));
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
