@@ -1,0 +1,42 @@
+import { status } from '@grpc/grpc-js';
+import type { Registry } from 'prom-client';
+import type { Log } from '../log.js';
+import { rpcSeconds } from '../metrics.js';
+import type { CallContext } from './call-context.js';
+import { toStatus, type WireStatus } from './status.js';
+
+/** What every adapter writes to. */
+export interface AdapterOptions {
+  readonly log: Log;
+  readonly metrics: Registry;
+}
+
+/** Observes one call from its start; the returned function is called once, at the handler's end. */
+export function observeCall(
+  options: AdapterOptions,
+  context: CallContext,
+): { succeeded(): void; failed(error: unknown): WireStatus } {
+  const startedMs = performance.now();
+  const record = (code: status): Record<string, unknown> => {
+    const ms = performance.now() - startedMs;
+    const method = context.method.slice(context.method.lastIndexOf('/') + 1);
+    rpcSeconds(options.metrics).observe({ method, code: status[code] }, ms / 1000);
+    const { peer, traceparent } = context;
+    return { method: context.method, code: status[code], ms: Math.round(ms), peer, traceparent };
+  };
+  return {
+    succeeded: () => {
+      options.log.debug(record(status.OK), 'call');
+    },
+    failed: (error) => {
+      const wire = toStatus(error);
+      const fields = record(wire.code);
+      if (wire.code === status.INTERNAL || wire.code === status.DATA_LOSS) {
+        options.log.error({ ...fields, err: error }, 'call failed');
+      } else {
+        options.log.info({ ...fields, details: wire.details }, 'call refused or ended');
+      }
+      return wire;
+    },
+  };
+}
