@@ -1,0 +1,171 @@
+#include "engine/layer_stack.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+namespace longshadow {
+namespace {
+
+std::int64_t QueryWidth(const ModelConfig& config) {
+  return std::int64_t{config.query_heads} * config.head_dim;
+}
+
+std::int64_t QkvWidth(const ModelConfig& config) {
+  return QueryWidth(config) + 2 * std::int64_t{config.kv_heads} * config.head_dim;
+}
+
+/// False once the sequence failed, now or before.
+bool Poll(StackSequence& sequence) {
+  if (!sequence.error && sequence.cancellation->cancelled()) {
+    sequence.error.emplace(ErrorCode::kCancelled, "the session was cancelled");
+  }
+  return !sequence.error;
+}
+
+void Verify(StackSequence& sequence, std::int32_t layer) {
+  if (!Poll(sequence)) return;
+  try {
+    sequence.verify_layer(layer);
+  } catch (const Error& error) {
+    sequence.error = error;
+  }
+}
+
+bool AnyAlive(std::span<const StackSequence> sequences) {
+  return std::any_of(sequences.begin(), sequences.end(),
+                     [](const StackSequence& sequence) { return !sequence.error; });
+}
+
+/// A piece's rows as a backend wants them: relative to its block.
+SequenceRows InBlock(const RowBlock& block, const RowPiece& piece, const StackSequence& sequence) {
+  return {piece.row_begin - block.row_begin, piece.rows, piece.position, sequence.pages};
+}
+
+std::vector<SequenceRows> LiveRows(const RowBlock& block, std::span<StackSequence> sequences) {
+  std::vector<SequenceRows> live;
+  for (const RowPiece& piece : block.pieces) {
+    StackSequence& sequence = sequences[piece.sequence];
+    if (Poll(sequence)) live.push_back(InBlock(block, piece, sequence));
+  }
+  return live;
+}
+
+}  // namespace
+
+LayerStack::LayerStack(Backend& backend, const ModelConfig& config, const LlamaWeights& weights,
+                       const KvGeometry& geometry, DType compute)
+    : backend_(backend),
+      config_(config),
+      weights_(weights),
+      geometry_(geometry),
+      shape_{config.query_heads, config.kv_heads, config.head_dim,
+             1.0F / std::sqrt(static_cast<float>(config.head_dim))},
+      inv_freq_(InverseRopeFrequencies(config)),
+      eps_(static_cast<float>(config.rms_norm_eps)),
+      normed_(backend, compute, kRowBlock, config.hidden_size),
+      qkv_(backend, DType::kF32, kRowBlock, QkvWidth(config)),
+      query_(backend, compute, kRowBlock, QueryWidth(config)),
+      attended_(backend, compute, kRowBlock, QueryWidth(config)),
+      gate_up_(backend, DType::kF32, kRowBlock, 2 * std::int64_t{config.ffn_size}),
+      activated_(backend, compute, kRowBlock, config.ffn_size) {}
+
+std::int64_t LayerStack::Run(const MatrixView& residual, std::span<StackSequence> sequences,
+                             const ProgressCallback& progress) {
+  std::vector<StackedRows> stack;
+  for (const StackSequence& sequence : sequences) stack.push_back(sequence.rows);
+  const std::vector<RowBlock> blocks = CutIntoBlocks(stack);
+  double layer_flops = 0;
+  for (const RowBlock& block : blocks) layer_flops += BlockFlops(block);
+  double done_flops = 0;
+  attention_micros_ = 0;
+  for (std::int32_t layer = 0; layer < geometry_.layers; ++layer) {
+    for (StackSequence& sequence : sequences) Verify(sequence, layer);
+    for (const RowBlock& block : blocks) {
+      if (!AnyAlive(sequences)) return attention_micros_;
+      const MatrixView rows = RowsOf(residual, block.row_begin, block.rows);
+      AttentionHalf(layer, block, rows, sequences);
+      FeedForwardHalf(weights_.layers[static_cast<std::size_t>(layer)], rows);
+      done_flops += BlockFlops(block);
+      if (progress) progress(done_flops / (layer_flops * geometry_.layers));
+    }
+  }
+  return attention_micros_;
+}
+
+void LayerStack::AttentionHalf(std::int32_t layer, const RowBlock& block,
+                               const MatrixView& residual, std::span<StackSequence> sequences) {
+  const LayerWeights& weights = weights_.layers[static_cast<std::size_t>(layer)];
+  const MatrixView normed = normed_.First(block.rows);
+  const MatrixView qkv = qkv_.First(block.rows);
+  backend_.RmsNorm(residual, weights.input_norm, eps_, normed);
+  backend_.MatMul(normed, *weights.qkv, qkv, /*accumulate=*/false);
+  backend_.RopeAndStore(qkv, shape_, RopeTable{inv_freq_, 1.0F}, geometry_, layer,
+                        LiveRows(block, sequences), query_.First(block.rows));
+  Attend(layer, block, sequences);
+  backend_.MatMul(attended_.First(block.rows), *weights.output, residual, /*accumulate=*/true);
+}
+
+void LayerStack::Attend(std::int32_t layer, const RowBlock& block,
+                        std::span<StackSequence> sequences) {
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<SequenceRows> together;
+  for (const RowPiece& piece : block.pieces) {
+    StackSequence& sequence = sequences[piece.sequence];
+    if (!Poll(sequence)) continue;
+    const std::int64_t slice = AttentionSliceRows(QueryWidth(config_), piece.position + piece.rows);
+    if (piece.rows > slice) {
+      AttendInSlices(layer, block, piece, slice, sequence);
+    } else {
+      together.push_back(InBlock(block, piece, sequence));
+    }
+  }
+  if (!together.empty()) {
+    backend_.Attention(query_.First(block.rows), shape_, geometry_, layer, together,
+                       attended_.First(block.rows));
+  }
+  backend_.Synchronize();
+  attention_micros_ += std::chrono::duration_cast<std::chrono::microseconds>(
+                           std::chrono::steady_clock::now() - start)
+                           .count();
+}
+
+void LayerStack::AttendInSlices(std::int32_t layer, const RowBlock& block, const RowPiece& piece,
+                                std::int64_t slice_rows, StackSequence& sequence) {
+  for (std::int64_t done = 0; done < piece.rows && Poll(sequence); done += slice_rows) {
+    RowPiece slice = piece;
+    slice.row_begin += done;
+    slice.position += done;
+    slice.rows = std::min(slice_rows, piece.rows - done);
+    const SequenceRows rows = InBlock(block, slice, sequence);
+    backend_.Attention(query_.First(block.rows), shape_, geometry_, layer, {&rows, 1},
+                       attended_.First(block.rows));
+    backend_.Synchronize();
+  }
+}
+
+void LayerStack::FeedForwardHalf(const LayerWeights& weights, const MatrixView& residual) {
+  const MatrixView normed = normed_.First(residual.rows);
+  const MatrixView gate_up = gate_up_.First(residual.rows);
+  const MatrixView activated = activated_.First(residual.rows);
+  backend_.RmsNorm(residual, weights.post_attention_norm, eps_, normed);
+  backend_.MatMul(normed, *weights.gate_up, gate_up, /*accumulate=*/false);
+  backend_.SiluMul(gate_up, activated);
+  backend_.MatMul(activated, *weights.down, residual, /*accumulate=*/true);
+}
+
+double LayerStack::BlockFlops(const RowBlock& block) const {
+  const double hidden = config_.hidden_size;
+  const auto query_width = static_cast<double>(QueryWidth(config_));
+  const double row_flops =
+      2 * hidden * (static_cast<double>(QkvWidth(config_)) + query_width + 3.0 * config_.ffn_size);
+  double flops = 0;
+  for (const RowPiece& piece : block.pieces) {
+    const double mean_keys =
+        static_cast<double>(piece.position) + 0.5 * static_cast<double>(piece.rows + 1);
+    flops += static_cast<double>(piece.rows) * (row_flops + 4 * query_width * mean_keys);
+  }
+  return flops;
+}
+
+}  // namespace longshadow
