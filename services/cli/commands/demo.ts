@@ -1,0 +1,53 @@
+import { basename } from 'node:path';
+import type { Command } from 'commander';
+import { DemoScreen } from '../demo/demo-screen.js';
+import { runDemo } from '../demo/run-demo.js';
+import { integerFrom } from './option-parsers.js';
+import { embeddedModelDirectory } from './up.js';
+
+interface DemoFlags {
+  readonly tokens: number;
+  readonly needles: number;
+  readonly seed: number;
+}
+
+const EXAMPLES = `
+Exit status 0 only if the answer is right and nothing is left behind.
+
+Examples:
+  longshadow demo
+  longshadow demo --tokens 8000 --needles 2 --seed 7`;
+
+export function addDemoCommand(program: Command): void {
+  program
+    .command('demo')
+    .description('Start a cluster, ask for a number hidden in a book, stop everything')
+    .option('--tokens <count>', 'length of the prompt', integerFrom(1_000), 32_000)
+    .option('--needles <count>', 'numbers hidden in it', integerFrom(1), 4)
+    .option('--seed <number>', 'chooses keys and numbers', integerFrom(0), 1)
+    .addHelpText('after', EXAMPLES)
+    .action(async ({ tokens, needles, seed }: DemoFlags) => {
+      const interrupt = new AbortController();
+      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+        process.once(signal, () => {
+          interrupt.abort();
+        });
+      }
+      const colours = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
+      const modelDirectory = embeddedModelDirectory();
+      const passed = await runDemo(
+        {
+          promptTokens: tokens,
+          needles,
+          seed,
+          modelDirectory,
+          model: basename(modelDirectory),
+          redisUrl: process.env['REDIS_URL'] ?? null,
+          environment: process.env,
+        },
+        new DemoScreen(process.stdout, colours),
+        interrupt.signal,
+      );
+      if (!passed) process.exitCode = 1;
+    });
+}

@@ -1,0 +1,102 @@
+import type { Command } from 'commander';
+import { fileURLToPath } from 'node:url';
+import { Cluster } from '../cluster/start-cluster.js';
+import { hostPort, integerFrom } from './option-parsers.js';
+
+interface UpFlags {
+  readonly workers: number;
+  readonly model: string;
+  readonly routerListen: string;
+  readonly store?: string;
+  readonly redis?: string;
+  readonly logLevel: string;
+  readonly json?: boolean;
+}
+
+/** Opening a large model packs its weights once. */
+const READY_WITHIN_MS = 600_000;
+
+const EXAMPLES = `
+Runs until Ctrl-C; then every process ends and every file of the cluster is removed.
+Redis: --redis, else REDIS_URL, else a redis-server of its own on a unix socket.
+
+Examples:
+  longshadow up
+  longshadow up --workers 2 --model models/needle --router-listen 127.0.0.1:7000
+  longshadow up --router-listen 127.0.0.1:0 --json
+  longshadow up --redis unix:///run/redis/redis.sock`;
+
+/** Folder of the model that the project carries; the same from sources and from dist. */
+export function embeddedModelDirectory(): string {
+  const levels = import.meta.url.endsWith('.ts') ? '../../../' : '../../../../';
+  return fileURLToPath(new URL(`${levels}models/needle`, import.meta.url));
+}
+
+export function addUpCommand(program: Command): void {
+  program
+    .command('up')
+    .description('Run a local cluster in the foreground: Redis, workers, a decode, a router')
+    .option('--workers <count>', 'worker processes', integerFrom(1), 1)
+    .option('--model <directory>', 'model folder', embeddedModelDirectory())
+    .option(
+      '--router-listen <host:port>',
+      'where clients connect; port 0: any',
+      hostPort,
+      '127.0.0.1:7000',
+    )
+    .option('--store <directory>', 'base of the value store; default: /dev/shm/longshadow-<uid>')
+    .option('--redis <url>', 'a Redis that runs')
+    .option('--log-level <level>', "the services' log on standard error", 'warn')
+    .option('--json', 'one JSON line with addresses and process ids when ready')
+    .addHelpText('after', EXAMPLES)
+    .action(up);
+}
+
+async function up(flags: UpFlags): Promise<void> {
+  const stop = new Promise<null>((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      process.once(signal, () => {
+        resolve(null);
+      });
+    }
+  });
+  const cluster = await Cluster.start({
+    modelDirectory: flags.model,
+    workers: flags.workers,
+    routerListen: flags.routerListen,
+    storeBase: flags.store ?? null,
+    redisUrl: flags.redis ?? process.env['REDIS_URL'] ?? null,
+    environment: { ...process.env, LONGSHADOW_LOG_LEVEL: flags.logLevel },
+    readyWithinMs: READY_WITHIN_MS,
+    onLog: (_role, line) => process.stderr.write(`${line}\n`),
+  });
+  try {
+    process.stdout.write(`${flags.json === true ? asJson(cluster) : describe(cluster)}\n`);
+    const failure = await Promise.race([stop, cluster.unexpectedEnd()]);
+    if (failure !== null) throw new Error(failure);
+  } finally {
+    await cluster.stop();
+  }
+}
+
+function asJson(cluster: Cluster): string {
+  return JSON.stringify({
+    router: cluster.routerAddress,
+    redis: cluster.redisUrl,
+    store: cluster.directories.store,
+    temporary: cluster.directories.temporary,
+    clusterId: cluster.directories.clusterId,
+    members: cluster.members,
+  });
+}
+
+function describe(cluster: Cluster): string {
+  const members = cluster.members.map(
+    ({ role, address, pid }) => `${role.padEnd(8)}${address.padEnd(24)} pid ${String(pid)}`,
+  );
+  return [
+    ...members,
+    `ready: longshadow status --router ${cluster.routerAddress}`,
+    'Ctrl-C stops everything.',
+  ].join('\n');
+}

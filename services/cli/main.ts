@@ -1,0 +1,41 @@
+import { Command } from 'commander';
+import { addDemoCommand } from './commands/demo.js';
+import { addEngineCommands } from './commands/engine-commands.js';
+import { addGenerateCommand } from './commands/generate.js';
+import { addModelsCommand } from './commands/models-inspect.js';
+import { addStatusCommand } from './commands/status.js';
+import { addUpCommand } from './commands/up.js';
+import { describeError } from './output/describe-error.js';
+
+const EXAMPLES = `
+Examples:
+  longshadow up --workers 2
+  longshadow generate --router 127.0.0.1:7000 --model needle --prompt "Call me"
+  longshadow status --router 127.0.0.1:7000
+  longshadow models inspect models/needle
+  longshadow demo`;
+
+const program = new Command('longshadow')
+  .description('A serving cluster for million-token prompts')
+  .addHelpText('after', EXAMPLES)
+  .showHelpAfterError('(--help shows options and examples)');
+
+addUpCommand(program);
+addGenerateCommand(program);
+addStatusCommand(program);
+addModelsCommand(program);
+addEngineCommands(program);
+addDemoCommand(program);
+
+// A reader that closes early (head, less) is no error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit();
+});
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.stderr.write(`error: ${describeError(error)}\n`);
+  process.exitCode = 1;
+}
