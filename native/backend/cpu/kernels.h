@@ -1,0 +1,109 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+/// What one instruction set offers to the rest of the backend: single-threaded pieces of work
+/// behind plain function pointers. Nothing here may hold inline code that could be compiled with
+/// different -m flags in different files: plain structs and pointers only.
+namespace longshadow::cpu {
+
+/// Output features of one weight panel. Packed weights are [out / 64][...][64][...].
+inline constexpr std::int64_t kPanel = 64;
+/// Keys of one attention tile; divides a page.
+inline constexpr std::int64_t kTileKeys = 128;
+/// Query rows of one prefill attention task.
+inline constexpr std::int64_t kBlockRows = 64;
+
+/// Rows [0, rows) of x times one weight panel, into y's columns of that panel.
+/// Every element is one chain of fused multiply-adds over ascending input features (pairs of
+/// features with bf16 dot products), whatever `rows` is: a row's bits depend on that row alone.
+struct GemmArgs {
+  const void* x = nullptr;  // [rows, in], f32, or bf16 for gemm_bf16
+  std::int64_t x_stride = 0;
+  std::int64_t rows = 0;
+  std::int64_t in = 0;
+  const void* panel = nullptr;  // f32 [in][64]; gemm_bf16: bf16 [in / 2][64][2]
+  float* y = nullptr;           // [rows, columns]
+  std::int64_t y_stride = 0;
+  std::int64_t columns = 0;  // 1..64
+  bool accumulate = false;
+};
+
+/// Causal attention of a block of rows of one sequence, for the query heads of one kv head.
+struct PrefillArgs {
+  const void* q = nullptr;  // first row, first head of the group: [rows][heads][head_dim]
+  void* out = nullptr;
+  std::int64_t q_stride = 0;  // elements between rows
+  std::int64_t out_stride = 0;
+  bool q_bf16 = false;
+  bool out_bf16 = false;
+  bool kv_bf16 = false;
+  std::int32_t head_dim = 0;
+  std::int32_t heads = 0;  // of the group
+  float scale = 0;
+  std::int64_t position = 0;  // of the first row
+  std::int32_t rows = 0;      // 1..kBlockRows
+  std::byte* const* k_pages = nullptr;
+  std::byte* const* v_pages = nullptr;
+  std::int64_t plane_offset = 0;
+  void* scratch = nullptr;  // PrefillScratchBytes, 64-byte aligned
+};
+
+/// Attention of a few rows over keys [key_begin, key_end) of one kv head, unnormalised.
+struct DecodeArgs {
+  const void* q = nullptr;  // as PrefillArgs
+  std::int64_t q_stride = 0;
+  bool q_bf16 = false;
+  bool kv_bf16 = false;
+  std::int32_t head_dim = 0;
+  std::int32_t heads = 0;
+  float scale = 0;
+  std::int64_t position = 0;
+  std::int32_t rows = 0;
+  std::byte* const* k_pages = nullptr;
+  std::byte* const* v_pages = nullptr;
+  std::int64_t plane_offset = 0;
+  std::int64_t key_begin = 0;  // a multiple of a page
+  std::int64_t key_end = 0;
+  float* o = nullptr;       // [rows * heads][head_dim]: sum of p v
+  float* max = nullptr;     // [rows * heads]: largest score * scale * log2(e); -inf: no key
+  float* sum = nullptr;     // [rows * heads]: sum of p = 2^(score - max)
+  void* scratch = nullptr;  // DecodeScratchBytes, 64-byte aligned
+};
+
+/// One row of rope: cos and sin are [half] and hold the attention factor already.
+struct RopeRowArgs {
+  const float* cos = nullptr;
+  const float* sin = nullptr;
+  std::int32_t half = 0;  // rotary_dim / 2
+  std::int32_t head_dim = 0;
+};
+
+struct Kernels {
+  const char* name;
+  void (*gemm_f32)(const GemmArgs& args);
+  /// Null where the CPU has no bf16 dot product.
+  void (*gemm_bf16)(const GemmArgs& args);
+  void (*bf16_to_f32)(const std::uint16_t* in, float* out, std::int64_t n);
+  void (*f32_to_bf16)(const float* in, std::uint16_t* out, std::int64_t n);
+  void (*rms_norm)(const float* x, const float* weight, float eps, std::int64_t n, float* out);
+  void (*silu_mul)(const float* gate, const float* up, std::int64_t n, float* out);
+  /// out = head rotated; out may not alias head.
+  void (*rope)(const float* head, const RopeRowArgs& args, float* out);
+  float (*max)(const float* x, std::int64_t n);
+  /// Sum of e^(x - max), accumulated in double.
+  double (*sum_exp)(const float* x, float max, std::int64_t n);
+  /// How many of x are greater than `value`.
+  std::int64_t (*count_greater)(const float* x, float value, std::int64_t n);
+  std::int64_t (*prefill_scratch_bytes)(std::int32_t head_dim, std::int32_t heads);
+  void (*prefill)(const PrefillArgs& args);
+  std::int64_t (*decode_scratch_bytes)(std::int32_t head_dim, std::int32_t queries);
+  void (*decode)(const DecodeArgs& args);
+};
+
+const Kernels& Avx2Kernels();
+const Kernels& Avx512Kernels();
+const Kernels& Avx512Bf16Kernels();
+
+}  // namespace longshadow::cpu

@@ -1,0 +1,43 @@
+// The instruction set "avx512_bf16". Compiled with its own -m flags; see CMakeLists.txt.
+#define LONGSHADOW_BF16_DOT 1
+#include "simd_avx512.h"
+// The kernels below are written against it.
+#include "decode_f32_kernel.h"
+#include "gemm_kernels.h"
+#include "kernels.h"
+#include "math_kernels.h"
+#include "prefill_f32_kernel.h"
+
+namespace longshadow::cpu {
+namespace {
+
+std::int64_t PrefillBytes(std::int32_t head_dim, std::int32_t heads) {
+  return F32PrefillFloats(head_dim, heads) * 4;
+}
+std::int64_t DecodeBytes(std::int32_t head_dim, std::int32_t queries) {
+  return DecodeFloats(head_dim, queries) * 4;
+}
+
+constexpr Kernels kKernels = {
+    .name = "avx512_bf16",
+    .gemm_f32 = GemmF32,
+    .gemm_bf16 = GemmBf16,
+    .bf16_to_f32 = Bf16ToF32,
+    .f32_to_bf16 = F32ToBf16,
+    .rms_norm = RmsNorm,
+    .silu_mul = SiluMul,
+    .rope = Rope,
+    .max = MaxOf,
+    .sum_exp = SumExp,
+    .count_greater = CountAbove,
+    .prefill_scratch_bytes = PrefillBytes,
+    .prefill = PrefillF32,
+    .decode_scratch_bytes = DecodeBytes,
+    .decode = DecodeF32,
+};
+
+}  // namespace
+
+const Kernels& Avx512Bf16Kernels() { return kKernels; }
+
+}  // namespace longshadow::cpu

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <tuple>
+
+#include "cpu_context.h"
+#include "packed_weight.h"
+
+namespace longshadow::cpu {
+
+/// bf16 x bf16 -> f32 products of many rows by oneDNN, over our packed panels as they are.
+/// oneDNN runs single-threaded inside each of our threads (see ThreadPool::Run), so that no
+/// OpenMP team exists, let alone spins. Primitives are kept for each shape.
+class OneDnnProducts {
+ public:
+  explicit OneDnnProducts(CpuContext& context);
+  ~OneDnnProducts();
+
+  /// y [n, out] f32 = x [n, in] bf16 W^T, or += when `accumulate`. n > 0; `weight` is kBf16Pairs.
+  void Run(ConstMatrixView x, const PackedWeight& weight, MatrixView y, bool accumulate);
+
+ private:
+  struct State;
+  CpuContext& context_;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace longshadow::cpu
