@@ -98,7 +98,7 @@ export function addGenerateCommand(program: Command): void {
 
 async function generate(input: string | undefined, flags: GenerateFlags): Promise<void> {
   const prompt = await readPrompt(input, flags);
-  const client = new RouterClient(flags.router);
+  const client = new RouterClient(flags.router, process.env);
   const interrupt = new AbortController();
   const onInterrupt = (): void => {
     interrupt.abort();

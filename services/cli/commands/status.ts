@@ -17,7 +17,7 @@ export function addStatusCommand(program: Command): void {
     .option('--json', 'one JSON object on standard output')
     .addHelpText('after', EXAMPLES)
     .action(async ({ router, json }: { router: string; json?: boolean }) => {
-      const client = new RouterClient(router);
+      const client = new RouterClient(router, process.env);
       try {
         const status = await client.status();
         process.stdout.write(

@@ -82,7 +82,7 @@ async function askCluster(
   screen: DemoScreen,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const client = new RouterClient(cluster.routerAddress);
+  const client = new RouterClient(cluster.routerAddress, options.environment);
   try {
     const needles = makeNeedles(options.seed, options.needles);
     const asked = needles[Math.floor(needles.length / 2)];

@@ -56,8 +56,10 @@ async function hasChatTemplate(directory: string): Promise<boolean> {
   if (await exists(join(directory, 'chat_template.jinja'))) return true;
   const path = join(directory, 'tokenizer_config.json');
   if (!(await exists(path))) return false;
-  const config = z.object({ chat_template: z.unknown() }).safeParse(await readModelJson(path));
-  return config.success && config.data.chat_template != null;
+  const config = z
+    .object({ chat_template: z.unknown().nullish() })
+    .safeParse(await readModelJson(path));
+  return config.success && (config.data.chat_template ?? null) !== null;
 }
 
 async function exists(path: string): Promise<boolean> {

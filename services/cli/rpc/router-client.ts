@@ -3,7 +3,7 @@ import type { ClientDuplexStream } from '@grpc/grpc-js';
 import type { TokenRange } from '../../domain/token-range.js';
 import type { CachePolicy, PrefillPolicy } from '../../domain/policy.js';
 import { makeClient, unaryCall } from '../../platform/rpc/client.js';
-import { fromStatus } from '../../platform/rpc/status.js';
+import { tlsFiles } from '../../platform/config/common-settings.js';
 import type { GenerateHeader } from '../../../proto/gen/longshadow/router/v1/GenerateHeader.js';
 import type { GenerateRequest } from '../../../proto/gen/longshadow/router/v1/GenerateRequest.js';
 import type { GenerateResponse__Output } from '../../../proto/gen/longshadow/router/v1/GenerateResponse.js';
@@ -11,6 +11,7 @@ import type { RouterServiceClient } from '../../../proto/gen/longshadow/router/v
 import { toAnswerEvent, type AnswerEvent } from './answer-events.js';
 import { toClusterStatus, type ClusterStatus } from './cluster-status.js';
 import { promptParts, type Prompt } from './prompt-parts.js';
+import { routerError } from './router-error.js';
 
 /** What a question asks for besides its prompt; absent means the server's default. */
 export interface GenerateOptions {
@@ -31,15 +32,26 @@ export interface GenerateOptions {
   readonly promptLogprobs?: readonly TokenRange[];
 }
 
-const UNARY_TIMEOUT_MS = 30_000;
+const UNARY_OPTIONS = { timeoutMs: 30_000 };
 
 /** The router as the command line calls it. */
 export class RouterClient {
   readonly #client: RouterServiceClient;
 
-  /** @param address host:port */
-  constructor(address: string) {
-    this.#client = makeClient('router', address, null);
+  /**
+   * @param address host:port
+   * @param environment LONGSHADOW_TLS_CERT, LONGSHADOW_TLS_KEY and LONGSHADOW_TLS_CA turn TLS on
+   */
+  constructor(
+    private readonly address: string,
+    environment: NodeJS.ProcessEnv,
+  ) {
+    const tls = tlsFiles({
+      tlsCertPath: environment['LONGSHADOW_TLS_CERT'] ?? null,
+      tlsKeyPath: environment['LONGSHADOW_TLS_KEY'] ?? null,
+      tlsCaPath: environment['LONGSHADOW_TLS_CA'] ?? null,
+    });
+    this.#client = makeClient('router', address, tls);
   }
 
   /**
@@ -59,9 +71,9 @@ export class RouterClient {
     };
     signal.addEventListener('abort', cancel, { once: true });
     if (signal.aborted) cancel();
-    let uploadError: unknown = null;
+    let uploadError: Error | null = null;
     const upload = sendPrompt(call, toHeader(options), prompt).catch((error: unknown) => {
-      uploadError = error;
+      uploadError = error instanceof Error ? error : new Error(String(error));
       call.cancel();
     });
     try {
@@ -70,7 +82,7 @@ export class RouterClient {
         if (event !== null) yield event;
       }
     } catch (error) {
-      throw uploadError ?? fromStatus(error);
+      throw (uploadError as Error | null) ?? routerError(error, this.address);
     } finally {
       signal.removeEventListener('abort', cancel);
       call.cancel();
@@ -81,27 +93,28 @@ export class RouterClient {
   async countTokens(model: string, prompt: Prompt): Promise<number> {
     const parts = [];
     for await (const part of promptParts(prompt)) parts.push(part);
-    const { tokens } = await unaryCall(
-      this.#client,
-      'countTokens',
-      { model, parts },
-      { timeoutMs: UNARY_TIMEOUT_MS },
+    const response = await this.#unary(
+      unaryCall(this.#client, 'countTokens', { model, parts }, UNARY_OPTIONS),
     );
-    return Number(tokens);
+    return Number(response.tokens);
   }
 
   async status(): Promise<ClusterStatus> {
-    const response = await unaryCall(
-      this.#client,
-      'getStatus',
-      {},
-      { timeoutMs: UNARY_TIMEOUT_MS },
+    return toClusterStatus(
+      await this.#unary(unaryCall(this.#client, 'getStatus', {}, UNARY_OPTIONS)),
     );
-    return toClusterStatus(response);
   }
 
   close(): void {
     this.#client.close();
+  }
+
+  async #unary<Response>(response: Promise<Response>): Promise<Response> {
+    try {
+      return await response;
+    } catch (error) {
+      throw routerError(error, this.address);
+    }
   }
 }
 

@@ -1,0 +1,23 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/**
+ * Asks again and again until `done` holds; returns the value that satisfied it.
+ *
+ * @throws Error with the last value when `withinMs` has passed
+ */
+export async function poll<Value>(
+  ask: () => Promise<Value> | Value,
+  done: (value: Value) => boolean,
+  withinMs: number,
+  everyMs = 10,
+): Promise<Value> {
+  const deadline = performance.now() + withinMs;
+  for (;;) {
+    const value = await ask();
+    if (done(value)) return value;
+    if (performance.now() > deadline) {
+      throw new Error(`not so within ${withinMs} ms; the last value: ${JSON.stringify(value)}`);
+    }
+    await sleep(everyMs);
+  }
+}
