@@ -103,7 +103,7 @@ async function buildAddon() {
   writeStamp(ADDON_STAMP, inputs);
 }
 
-async function compileTypeScript() {
+export async function compileTypeScript() {
   const inputs = typescriptInputs();
   await runQuietly(npmProgram('tsc'), ['-p', 'tsconfig.build.json']);
   removeOrphans();
