@@ -1,5 +1,20 @@
-import type { RedisOptions } from 'ioredis';
 import { ServingError } from '../domain/serving-error.js';
+
+/** What ioredis and BullMQ take as connection options. */
+export interface RedisConnectionOptions {
+  readonly host?: string;
+  readonly port?: number;
+  /** Of a unix socket, instead of host and port. */
+  readonly path?: string;
+  readonly db: number;
+  readonly username?: string;
+  readonly password?: string;
+  readonly tls?: { readonly servername: string };
+  readonly maxRetriesPerRequest: null;
+  readonly connectTimeout: number;
+  readonly keepAlive: number;
+  readonly retryStrategy: (attempt: number) => number;
+}
 
 /**
  * Connection options for a Redis URL: `redis://[user:password@]host[:port][/db]`, `rediss://...`
@@ -11,7 +26,7 @@ import { ServingError } from '../domain/serving-error.js';
  *
  * @throws ServingError BAD_REQUEST when the URL has another form
  */
-export function redisOptions(url: string): RedisOptions {
+export function redisOptions(url: string): RedisConnectionOptions {
   const parsed = parseUrl(url);
   const common = {
     ...optional('username', decodeURIComponent(parsed.username)),
@@ -20,7 +35,7 @@ export function redisOptions(url: string): RedisOptions {
     connectTimeout: 5_000,
     keepAlive: 10_000,
     retryStrategy: reconnectDelayMs,
-  } satisfies RedisOptions;
+  };
   if (parsed.protocol === 'unix:') {
     return {
       ...common,

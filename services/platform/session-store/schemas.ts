@@ -1,0 +1,202 @@
+import { z } from 'zod';
+import type { FleetMember } from '../../domain/fleet.js';
+import type { ResolvedPolicy } from '../../domain/policy.js';
+import type { GenerationOptions } from '../../domain/sampling.js';
+import { ERROR_CODES, ServingError, type ErrorDetails } from '../../domain/serving-error.js';
+import type { SessionEvent, TurnReport } from '../../domain/session-event.js';
+import { SESSION_ID_PATTERN, type SessionRecord } from '../../domain/session-record.js';
+
+/*
+ * What Redis holds may have been written by another version, or by hand: it is checked when it is
+ * read. Fields that this version does not know are dropped.
+ */
+
+const count = z.number().int().nonnegative();
+const range = z.object({ beginToken: count, endToken: count });
+
+const policy = z.object({
+  prefillPolicy: z.enum(['dense', 'minference', 'flexprefill']),
+  cachePolicy: z.enum(['full', 'shadowkv', 'locret']),
+  dtype: z.enum(['bf16', 'fp32']),
+  cutRule: z.enum(['cpu', 'gpu']),
+}) satisfies z.ZodType<ResolvedPolicy>;
+
+const details = z.object({
+  fieldViolations: z
+    .array(z.object({ field: z.string(), description: z.string() }))
+    .exactOptional(),
+  retryAfterMs: z.number().exactOptional(),
+  quota: z.object({ subject: z.string(), description: z.string() }).exactOptional(),
+}) satisfies z.ZodType<ErrorDetails>;
+
+const report = z.object({
+  policy,
+  promptTokens: count,
+  cachedTokens: count,
+  completionTokens: count,
+  timeToFirstTokenMs: z.number(),
+  prefillMs: z.number(),
+  decodeMs: z.number(),
+  segmentBytes: count,
+  privateBytes: count,
+  workerIds: z.array(z.string()),
+  decodeId: z.string(),
+  promptReran: z.boolean(),
+}) satisfies z.ZodType<TurnReport>;
+
+/** JSON has no infinities: JSON.stringify writes null for the log-probability of an impossible token. */
+const logprob = z
+  .number()
+  .nullable()
+  .transform((value) => value ?? Number.NEGATIVE_INFINITY);
+
+const event = z.discriminatedUnion('type', [
+  z.object({
+    type: z.literal('accepted'),
+    model: z.string(),
+    modelFingerprint: z.string(),
+    policy,
+    reservedBytes: count,
+    reservedTokens: count,
+  }),
+  z.object({ type: z.literal('queued'), workerId: z.string(), jobsAhead: count }),
+  z.object({
+    type: z.literal('progress'),
+    processedTokens: count,
+    totalTokens: count.nullable(),
+    cachedTokens: count,
+    etaMs: z.number().nonnegative().nullable(),
+    promptLogprobs: z.array(z.object({ position: count, tokenId: count, logprob, rank: count })),
+  }),
+  z.object({
+    type: z.literal('token'),
+    index: count,
+    tokenId: count,
+    text: z.string(),
+    logprob,
+    rank: count,
+  }),
+  z.object({
+    type: z.literal('finished'),
+    finishReason: z.enum(['stop', 'stop_text', 'length']),
+    text: z.string(),
+    report,
+    keptUntilUnixMs: count.nullable(),
+  }),
+  z.object({
+    type: z.literal('error'),
+    code: z.enum(ERROR_CODES),
+    message: z.string(),
+    details,
+  }),
+]) satisfies z.ZodType<SessionEvent>;
+
+const generation = z.object({
+  sampling: z.object({
+    temperature: z.number(),
+    topK: z.number().int(),
+    topP: z.number(),
+    seed: z.string(),
+  }),
+  stopping: z.object({
+    maxNewTokens: count,
+    stopTexts: z.array(z.string()),
+    ignoreEos: z.boolean(),
+  }),
+  forcedTokenIds: z.array(count),
+  promptLogprobs: z.array(range),
+}) satisfies z.ZodType<GenerationOptions>;
+
+const record = z.object({
+  schemaVersion: z.literal(1),
+  sessionId: z.string().regex(SESSION_ID_PATTERN),
+  revision: count,
+  state: z.enum([
+    'uploading',
+    'prefilling',
+    'sealing',
+    'decoding',
+    'kept',
+    'finished',
+    'failed',
+    'cancelled',
+  ]),
+  epoch: count,
+  lane: z.array(z.string()),
+  decodeId: z.string().nullable(),
+  turn: count,
+  model: z.string(),
+  modelFingerprint: z.string(),
+  policy,
+  fingerprint: z.string(),
+  generation,
+  receivedTokens: count,
+  uploadClosed: z.boolean(),
+  nextToken: count,
+  segments: z.array(range.extend({ stage: count, bytes: count })),
+  maxPromptTokens: count,
+  reservation: z.object({ storeId: z.string(), bytes: count, tokens: count }).nullable(),
+  tenant: z.string(),
+  traceparent: z.string().nullable(),
+  deadlineUnixMs: z.number().nullable(),
+  onDisconnect: z.enum(['cancel', 'keep']),
+  resumeGraceMs: count,
+  keepSessionMs: count,
+  keepExactKeys: z.boolean(),
+  keepUntilUnixMs: z.number().nullable(),
+  createdUnixMs: count,
+}) satisfies z.ZodType<SessionRecord>;
+
+const member = z.object({
+  memberId: z.string(),
+  role: z.enum(['worker', 'decode']),
+  address: z.string(),
+  model: z.string(),
+  modelFingerprint: z.string(),
+  dtype: z.enum(['bf16', 'fp32']),
+  device: z.string(),
+  instructionSet: z.string(),
+  stage: count,
+  stages: count,
+  layerBegin: count,
+  layerEnd: count,
+  vocabSize: count,
+  maxPositions: count,
+  eosTokenIds: z.array(count),
+  kvBytesPerToken: count,
+  storeId: z.string(),
+  storeCapacityBytes: count,
+  storeFreeBytes: count,
+  activeSessions: count,
+  draining: z.boolean(),
+  startedUnixMs: count,
+}) satisfies z.ZodType<FleetMember>;
+
+/** @throws ServingError DATA_LOSS */
+export function readEvent(json: string): SessionEvent {
+  return read(event, json, 'session event');
+}
+
+/** @throws ServingError DATA_LOSS */
+export function readRecord(json: string): SessionRecord {
+  return read(record, json, 'session record');
+}
+
+/** @throws ServingError DATA_LOSS */
+export function readMember(json: string): FleetMember {
+  return read(member, json, 'fleet member');
+}
+
+function read<T>(schema: z.ZodType<T>, json: string, what: string): T {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(json);
+  } catch (error) {
+    throw new ServingError('DATA_LOSS', `${what} in Redis is not JSON`, {}, { cause: error });
+  }
+  const result = schema.safeParse(parsed);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const where = issue === undefined ? '' : ` (${issue.path.join('.')}: ${issue.message})`;
+  throw new ServingError('DATA_LOSS', `${what} in Redis has another form${where}`);
+}

@@ -1,0 +1,152 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Redis } from 'ioredis';
+import { ServingError } from '../../domain/serving-error.js';
+import type { SequencedEvent, SessionEvent } from '../../domain/session-event.js';
+import type { SessionEvents } from '../../domain/session-store.js';
+import { sessionKeys } from './keys.js';
+import { answered, pipelineScript, runPipeline, runScript } from './redis-connection.js';
+import { readEvent } from './schemas.js';
+import { ENDED_MS } from './scripts.js';
+import type { WakeUps } from './wake-ups.js';
+
+type Refusal = 'stale-epoch' | 'ended' | 'duplicate' | 'unknown';
+type AppendResult = number | Refusal;
+
+/** Events that one read of follow() fetches at most. */
+const FOLLOW_BATCH = 512;
+/** follow() looks after so long even if no wake-up came. */
+const POLL_MS = 1_000;
+
+/** Event streams on Redis. */
+export function makeSessionEvents(redis: Redis, wakeUps: WakeUps): SessionEvents {
+  const read: SessionEvents['read'] = async (sessionId, afterSequence, limit) => {
+    const { events } = sessionKeys(sessionId);
+    const begin = `${String(afterSequence + 1)}-0`;
+    const entries = await answered(redis.xrange(events, begin, '+', 'COUNT', limit));
+    return entries.map(([id, fields]) => toSequencedEvent(id, fields));
+  };
+
+  return {
+    append: async (sessionId, epoch, event) =>
+      toAppendResult(await runScript(redis, 'appendEvent', ...appendArgs(sessionId, epoch, event))),
+
+    appendAll: async (appends) => {
+      if (appends.length === 0) return [];
+      const pipeline = redis.pipeline();
+      for (const { sessionId, epoch, event } of appends) {
+        pipelineScript(pipeline, 'appendEvent', ...appendArgs(sessionId, epoch, event));
+      }
+      return (await runPipeline(pipeline)).map(toAppendResult);
+    },
+
+    read,
+
+    follow: (sessionId, afterSequence, signal) =>
+      follow(read, wakeUps, sessionId, afterSequence, signal),
+
+    beginTurn: async (sessionId) => {
+      const keys = sessionKeys(sessionId);
+      const answer = await runScript(redis, 'beginTurn', keys.record, keys.stream);
+      if (answer === 'open') return;
+      if (answer === 'unknown') {
+        throw new ServingError('SESSION_NOT_FOUND', `session ${sessionId} is unknown or expired`);
+      }
+      if (answer === 'busy') {
+        throw new ServingError('SESSION_BUSY', `session ${sessionId} is still answering`);
+      }
+      throw new ServingError('SESSION_ENDED', `session ${sessionId} has ended`);
+    },
+  };
+}
+
+function appendArgs(sessionId: string, epoch: number, event: SessionEvent): (string | number)[] {
+  const keys = sessionKeys(sessionId);
+  const tokenIndex = event.type === 'token' ? event.index : '';
+  return [
+    ...[keys.record, keys.stream, keys.events],
+    ...[epoch, event.type, tokenIndex, JSON.stringify(event), keys.channel, ENDED_MS],
+  ];
+}
+
+function toAppendResult(reply: unknown): AppendResult {
+  switch (reply) {
+    case 'stale-epoch':
+    case 'ended':
+    case 'duplicate':
+    case 'unknown':
+      return reply;
+    default:
+      if (typeof reply === 'number') return reply;
+      throw new Error(`appendEvent answered ${String(reply)}`);
+  }
+}
+
+function toSequencedEvent(id: string, fields: readonly string[]): SequencedEvent {
+  const json = fields[fields.indexOf('e') + 1] ?? '';
+  return { sequence: Number.parseInt(id, 10), event: readEvent(json) };
+}
+
+/**
+ * Yields events as they come. Wake-ups that arrive during a read cost one more read, however many
+ * they are. While Redis is away it waits and looks again; a damaged event ends it with DATA_LOSS.
+ */
+async function* follow(
+  read: SessionEvents['read'],
+  wakeUps: WakeUps,
+  sessionId: string,
+  afterSequence: number,
+  signal: AbortSignal,
+): AsyncGenerator<SequencedEvent, void, undefined> {
+  const bell = wakeUps.listen(sessionKeys(sessionId).channel);
+  let last = afterSequence;
+  try {
+    while (!signal.aborted) {
+      const rung = bell.next();
+      const batch = await readOrNull(read, sessionId, last);
+      for (const event of batch ?? []) {
+        if (isAborted(signal)) return;
+        last = event.sequence;
+        yield event;
+      }
+      if (batch === null || batch.length < FOLLOW_BATCH) await firstOf(rung, POLL_MS, signal);
+    }
+  } finally {
+    bell.close();
+  }
+}
+
+/** Null while Redis is away. */
+async function readOrNull(
+  read: SessionEvents['read'],
+  sessionId: string,
+  afterSequence: number,
+): Promise<SequencedEvent[] | null> {
+  try {
+    return await read(sessionId, afterSequence, FOLLOW_BATCH);
+  } catch (error) {
+    if (error instanceof ServingError && error.code === 'REDIS_UNAVAILABLE') return null;
+    throw error;
+  }
+}
+
+/** A call, so that the compiler does not take an earlier answer for a lasting one. */
+function isAborted(signal: AbortSignal): boolean {
+  return signal.aborted;
+}
+
+/** Waits for the bell, the time limit or the abort, whichever is first. */
+async function firstOf(rung: Promise<void>, timeoutMs: number, signal: AbortSignal): Promise<void> {
+  const stop = new AbortController();
+  const onAbort = (): void => {
+    stop.abort();
+  };
+  signal.addEventListener('abort', onAbort, { once: true });
+  if (signal.aborted) stop.abort();
+  try {
+    const late = delay(timeoutMs, undefined, { signal: stop.signal }).catch(() => undefined);
+    await Promise.race([rung, late]);
+  } finally {
+    stop.abort();
+    signal.removeEventListener('abort', onAbort);
+  }
+}

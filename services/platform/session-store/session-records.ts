@@ -1,0 +1,86 @@
+import type { Redis } from 'ioredis';
+import { ServingError } from '../../domain/serving-error.js';
+import {
+  ENDED_STATES,
+  SESSION_SCHEMA_VERSION,
+  type SessionRecord,
+} from '../../domain/session-record.js';
+import type { SessionRecords } from '../../domain/session-store.js';
+import { ACTIVE_SESSIONS_KEY, sessionKeys } from './keys.js';
+import { answered, runScript } from './redis-connection.js';
+import { readRecord } from './schemas.js';
+import { ENDED_MS, LEASE_MS, TOKEN_IDS_MS } from './scripts.js';
+
+/** Session records and leases on Redis. */
+export function makeSessionRecords(redis: Redis): SessionRecords {
+  return {
+    create: async (record, driverId) => {
+      const keys = sessionKeys(record.sessionId);
+      const stored = { ...record, schemaVersion: SESSION_SCHEMA_VERSION, revision: 1 };
+      const created = await runScript(
+        redis,
+        'createSession',
+        ...[keys.record, keys.lease, ACTIVE_SESSIONS_KEY],
+        ...[JSON.stringify(stored), record.epoch, endedFlag(record), driverId, LEASE_MS],
+        record.sessionId,
+      );
+      if (created === 1) return;
+      throw new ServingError('SESSION_BUSY', `session ${record.sessionId} exists already`);
+    },
+
+    load: async (sessionId) => {
+      const json = await answered(redis.hget(sessionKeys(sessionId).record, 'record'));
+      return json === null ? null : readRecord(json);
+    },
+
+    compareAndSet: async (record, next, driverId) => {
+      const { sessionId, revision } = record;
+      const keys = sessionKeys(sessionId);
+      const stored: SessionRecord = {
+        ...next,
+        schemaVersion: SESSION_SCHEMA_VERSION,
+        sessionId,
+        revision: revision + 1,
+      };
+      const done = await runScript(
+        redis,
+        'compareAndSetSession',
+        ...[keys.record, keys.stream, keys.events, keys.tokens, keys.lease, ACTIVE_SESSIONS_KEY],
+        ...[JSON.stringify(stored), revision, revision + 1, stored.epoch, endedFlag(stored)],
+        ...[driverId, sessionId, ENDED_MS],
+      );
+      return done === 1 ? stored : null;
+    },
+
+    takeLease: async (sessionId, driverId) => {
+      const keys = sessionKeys(sessionId);
+      const held = await runScript(
+        redis,
+        'takeLease',
+        ...[keys.lease, keys.record, keys.tokens],
+        ...[driverId, LEASE_MS, TOKEN_IDS_MS],
+      );
+      return held === 1;
+    },
+
+    dropLease: async (sessionId, driverId) => {
+      await runScript(redis, 'dropLease', sessionKeys(sessionId).lease, driverId);
+    },
+
+    activeSessionIds: async () => answered(redis.smembers(ACTIVE_SESSIONS_KEY)),
+
+    expireEnded: async (sessionId) => {
+      const keys = sessionKeys(sessionId);
+      await runScript(
+        redis,
+        'expireEndedSession',
+        ...[keys.record, keys.stream, keys.events, keys.tokens, ACTIVE_SESSIONS_KEY],
+        ...[sessionId, ENDED_MS],
+      );
+    },
+  };
+}
+
+function endedFlag(record: Pick<SessionRecord, 'state'>): '0' | '1' {
+  return ENDED_STATES.has(record.state) ? '1' : '0';
+}
