@@ -1,0 +1,39 @@
+import { Counter, type Registry } from 'prom-client';
+import {
+  cancelToFreeSeconds,
+  decodeStepSeconds,
+  generatedTokensTotal,
+  sessionsGauge,
+  storeBytesGauge,
+} from '../platform/metrics.js';
+import type { HostStatus } from '../engine-host/host-status.js';
+
+/** What the decode measures. */
+export interface DecodeMetrics {
+  stepRan(step: { sessions: number; tokens: number; seconds: number }): void;
+  released(cancelToFreeMs: number): void;
+  holds(sessions: number, status: HostStatus): void;
+}
+
+export function decodeMetrics(registry: Registry, model: string): DecodeMetrics {
+  const batched = new Counter({
+    name: 'longshadow_decode_batched_sessions_total',
+    help: 'Sessions over all decode steps; divided by the steps, the mean batch',
+    registers: [registry],
+  });
+  return {
+    stepRan({ sessions, tokens, seconds }) {
+      decodeStepSeconds(registry).observe(seconds);
+      generatedTokensTotal(registry).inc({ model }, tokens);
+      batched.inc(sessions);
+    },
+    released(cancelToFreeMs) {
+      cancelToFreeSeconds(registry).observe({ phase: 'decode' }, cancelToFreeMs / 1000);
+    },
+    holds(sessions, status) {
+      sessionsGauge(registry).set({ state: 'open' }, sessions);
+      storeBytesGauge(registry).set({ kind: 'mapped' }, status.mappedBytes);
+      storeBytesGauge(registry).set({ kind: 'private' }, status.privateBytes);
+    },
+  };
+}

@@ -1,0 +1,66 @@
+import type { TokenRange } from './token-range.js';
+
+/** What a finished prompt chunk cost. Adopted chunks (prefix, restart) are not work and not listed. */
+export interface ChunkWork extends TokenRange {
+  /** Wall time inside the engine. */
+  readonly engineMicros: number;
+  /** The part of it that attention took; the rest does not depend on the position. */
+  readonly attentionMicros: number;
+  /** From the job's arrival on the queue to its end: other sessions' turns included. */
+  readonly wallMicros: number;
+}
+
+/** The chunk that runs now. */
+export interface RunningChunk extends TokenRange {
+  /** Share of its work done, [0, 1]. */
+  readonly share: number;
+  readonly elapsedMicros: number;
+}
+
+export interface RemainingPrefill {
+  readonly finished: readonly ChunkWork[];
+  /** Null between chunks. */
+  readonly running: RunningChunk | null;
+  /** First position whose chunk is neither finished nor running. */
+  readonly nextToken: number;
+  /** Prompt length. */
+  readonly totalTokens: number;
+}
+
+/** Below this share, elapsed time says nothing about a chunk yet. */
+const MIN_SHARE = 0.05;
+
+/** (query, key) pairs of causal attention for the queries of a chunk: sum of p + 1 over it. */
+export function attentionPairs({ beginToken, endToken }: TokenRange): number {
+  return (endToken * (endToken + 1) - beginToken * (beginToken + 1)) / 2;
+}
+
+/**
+ * Milliseconds to the end of prefill, by the cost law of exact attention: a chunk costs
+ * `linear * tokens + quadratic * pairs`. Both factors are ratios of sums over this session's
+ * finished chunks, so a long chunk weighs more than a short one. The result is stretched by what
+ * the finished chunks waited for other sessions.
+ *
+ * @returns null while nothing is known: no chunk finished, and the running one is not the last
+ */
+export function remainingPrefillMs(prefill: RemainingPrefill): number | null {
+  const { finished, running, nextToken, totalTokens } = prefill;
+  const ahead: TokenRange = { beginToken: Math.min(nextToken, totalTokens), endToken: totalTokens };
+  if (finished.length === 0) {
+    const onlyThisIsLeft = running !== null && ahead.beginToken === ahead.endToken;
+    if (!onlyThisIsLeft || running.share < MIN_SHARE) return null;
+    return ((1 - running.share) * running.elapsedMicros) / running.share / 1000;
+  }
+  const sum = (of: (work: ChunkWork) => number): number =>
+    finished.reduce((total, work) => total + of(work), 0);
+  const engineMicros = sum((work) => work.engineMicros);
+  const linear =
+    sum((work) => Math.max(0, work.engineMicros - work.attentionMicros)) /
+    sum((work) => work.endToken - work.beginToken);
+  const quadratic = sum((work) => work.attentionMicros) / sum(attentionPairs);
+  const cost = (range: TokenRange): number =>
+    linear * (range.endToken - range.beginToken) + quadratic * attentionPairs(range);
+  const stretch = engineMicros > 0 ? Math.max(1, sum((work) => work.wallMicros) / engineMicros) : 1;
+  const runningMicros = running === null ? 0 : (1 - running.share) * cost(running);
+  return ((runningMicros + cost(ahead)) * stretch) / 1000;
+}

@@ -1,0 +1,61 @@
+import type { WorkerServiceHandlers } from '../../../proto/gen/longshadow/worker/v1/WorkerService.js';
+import { ServingError } from '../../domain/serving-error.js';
+import { SESSION_ID_PATTERN } from '../../domain/session-record.js';
+import { toServingError } from '../../engine-host/native-error-code.js';
+import type { HostStatus } from '../../engine-host/host-status.js';
+import type { AdapterOptions } from '../../platform/rpc/adapter-options.js';
+import { serverStream } from '../../platform/rpc/server-stream.js';
+import { unary } from '../../platform/rpc/unary.js';
+
+const PIECE_BYTES = 2 ** 20;
+
+/** What the handlers delegate to. */
+export interface WorkerOperations {
+  handOff(sessionId: string, epoch: number): Promise<Uint8Array>;
+  release(sessionId: string, epoch: number): Promise<number>;
+  status(): HostStatus & {
+    readonly sessions: number;
+    readonly prefillChunks: number;
+    readonly prefillTokens: number;
+  };
+}
+
+/** The handlers of longshadow.worker.v1.WorkerService. */
+export function workerService(
+  operations: WorkerOperations,
+  options: AdapterOptions,
+): WorkerServiceHandlers {
+  const getHandOff = serverStream(async function* (request: SessionEpoch) {
+    const handOff = await guarded(() => operations.handOff(...sessionEpoch(request)));
+    for (let begin = 0; begin < handOff.length; begin += PIECE_BYTES) {
+      yield { piece: Buffer.from(handOff.subarray(begin, begin + PIECE_BYTES)) };
+    }
+  }, options);
+  const releaseSession = unary(async (request: SessionEpoch) => {
+    const freedBytes = await guarded(() => operations.release(...sessionEpoch(request)));
+    return { freedBytes };
+  }, options);
+  const getStatus = unary(() => Promise.resolve(operations.status()), options);
+  return { GetHandOff: getHandOff, ReleaseSession: releaseSession, GetStatus: getStatus };
+}
+
+interface SessionEpoch {
+  readonly sessionId: string;
+  readonly epoch: number;
+}
+
+function sessionEpoch({ sessionId, epoch }: SessionEpoch): [string, number] {
+  if (!SESSION_ID_PATTERN.test(sessionId)) {
+    throw new ServingError('BAD_REQUEST', 'session_id must be 32 lower-case hex digits');
+  }
+  if (epoch < 1) throw new ServingError('BAD_REQUEST', 'epoch must be at least 1');
+  return [sessionId, epoch];
+}
+
+async function guarded<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw toServingError(error);
+  }
+}
