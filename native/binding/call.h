@@ -1,0 +1,50 @@
+#pragma once
+
+#include <napi.h>
+
+#include "environment.h"
+#include "longshadow/error.h"
+#include "to_js.h"
+
+namespace longshadow::binding {
+
+using Method = Napi::Value (*)(const Napi::CallbackInfo& info);
+
+/// A function that answers at once: an Error becomes a JavaScript exception with `code`.
+template <Method method>
+Napi::Value Synchronous(const Napi::CallbackInfo& info) {
+  try {
+    return method(info);
+  } catch (const Error& error) {
+    throw ErrorToJs(info.Env(), error);
+  }
+}
+
+/// A function that answers with a promise: whatever goes wrong before the work is queued rejects.
+template <Method method>
+Napi::Value Asynchronous(const Napi::CallbackInfo& info) {
+  const auto reject = [&](const Napi::Value& reason) -> Napi::Value {
+    const auto deferred = Napi::Promise::Deferred::New(info.Env());
+    deferred.Reject(reason);
+    return deferred.Promise();
+  };
+  try {
+    return method(info);
+  } catch (const Error& error) {
+    return reject(ErrorToJs(info.Env(), error).Value());
+  } catch (const Napi::Error& error) {
+    return reject(error.Value());
+  }
+}
+
+template <Method method>
+void Export(Napi::Object exports, const char* name) {
+  exports.Set(name, Napi::Function::New(exports.Env(), method, name));
+}
+
+void ExportEngine(Napi::Object exports);
+void ExportValueStore(Napi::Object exports);
+void ExportPrefill(Napi::Object exports);
+void ExportDecode(Napi::Object exports);
+
+}  // namespace longshadow::binding

@@ -1,0 +1,156 @@
+#include "from_js.h"
+
+#include <cmath>
+
+namespace longshadow::binding {
+namespace {
+
+template <typename Array>
+Array TypedArrayFromJs(const Napi::Value& value, napi_typedarray_type type, const char* name,
+                       const char* type_name) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) {
+    RefuseArgument(std::string(name) + " must be a " + type_name);
+  }
+  return value.As<Array>();
+}
+
+int HexDigit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  RefuseArgument("fingerprint must be 32 lower-case hex digits");
+}
+
+Fingerprint FingerprintFromJs(const Napi::Value& value) {
+  const std::string text = StringFromJs(value, "fingerprint");
+  Fingerprint fingerprint{};
+  if (text.size() != 2 * fingerprint.size()) {
+    RefuseArgument("fingerprint must be 32 lower-case hex digits");
+  }
+  for (std::size_t i = 0; i < fingerprint.size(); ++i) {
+    fingerprint[i] =
+        static_cast<std::uint8_t>(HexDigit(text[2 * i]) * 16 + HexDigit(text[2 * i + 1]));
+  }
+  return fingerprint;
+}
+
+DType DTypeFromJs(const Napi::Value& value) {
+  const std::string name = StringFromJs(value, "dtype");
+  if (name == "bf16") return DType::kBF16;
+  if (name == "fp32") return DType::kF32;
+  RefuseArgument("dtype must be 'bf16' or 'fp32', got '" + name + "'");
+}
+
+}  // namespace
+
+Napi::Object ObjectFromJs(const Napi::Value& value, const char* name) {
+  if (!value.IsObject()) RefuseArgument(std::string(name) + " must be an object");
+  return value.As<Napi::Object>();
+}
+
+Napi::Function FunctionFromJs(const Napi::Value& value, const char* name) {
+  if (!value.IsFunction()) RefuseArgument(std::string(name) + " must be a function");
+  return value.As<Napi::Function>();
+}
+
+std::string StringFromJs(const Napi::Value& value, const char* name) {
+  if (!value.IsString()) RefuseArgument(std::string(name) + " must be a string");
+  return value.As<Napi::String>().Utf8Value();
+}
+
+bool BoolFromJs(const Napi::Value& value, const char* name) {
+  if (!value.IsBoolean()) RefuseArgument(std::string(name) + " must be a boolean");
+  return value.As<Napi::Boolean>().Value();
+}
+
+float FloatFromJs(const Napi::Value& value, const char* name) {
+  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : NAN;
+  if (!std::isfinite(number)) RefuseArgument(std::string(name) + " must be a finite number");
+  return static_cast<float>(number);
+}
+
+std::int64_t IntegerFromJs(const Napi::Value& value, const char* name, std::int64_t least,
+                           std::int64_t most) {
+  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : NAN;
+  if (!(number >= static_cast<double>(least) && number <= static_cast<double>(most)) ||
+      number != std::floor(number)) {
+    RefuseArgument(std::string(name) + " must be an integer in [" + std::to_string(least) + ", " +
+                   std::to_string(most) + "]");
+  }
+  return static_cast<std::int64_t>(number);
+}
+
+std::uint64_t BigIntFromJs(const Napi::Value& value, const char* name) {
+  bool lossless = false;
+  const std::uint64_t number =
+      value.IsBigInt() ? value.As<Napi::BigInt>().Uint64Value(&lossless) : 0;
+  if (!lossless) RefuseArgument(std::string(name) + " must be a bigint in [0, 2^64)");
+  return number;
+}
+
+std::optional<std::uint32_t> Uint32OrNullFromJs(const Napi::Value& value, const char* name) {
+  if (value.IsNull()) return std::nullopt;
+  return Uint32FromJs(value, name);
+}
+
+std::span<const std::uint32_t> Uint32ViewFromJs(const Napi::Value& value, const char* name) {
+  const auto array =
+      TypedArrayFromJs<Napi::Uint32Array>(value, napi_uint32_array, name, "Uint32Array");
+  return {array.Data(), array.ElementLength()};
+}
+
+std::span<const std::uint8_t> ByteViewFromJs(const Napi::Value& value, const char* name) {
+  const auto array =
+      TypedArrayFromJs<Napi::Uint8Array>(value, napi_uint8_array, name, "Uint8Array");
+  return {array.Data(), array.ElementLength()};
+}
+
+std::vector<std::int64_t> PositionsFromJs(const Napi::Value& value, const char* name) {
+  const auto array =
+      TypedArrayFromJs<Napi::Float64Array>(value, napi_float64_array, name, "Float64Array");
+  std::vector<std::int64_t> positions;
+  positions.reserve(array.ElementLength());
+  for (const double number : std::span(array.Data(), array.ElementLength())) {
+    if (!(number >= 0 && number <= static_cast<double>(kMaxSafeInteger)) ||
+        number != std::floor(number)) {
+      RefuseArgument(std::string(name) + " must hold integers that are not negative");
+    }
+    positions.push_back(static_cast<std::int64_t>(number));
+  }
+  return positions;
+}
+
+EngineOptions EngineOptionsFromJs(const Napi::Value& value) {
+  const Napi::Object js = ObjectFromJs(value, "options");
+  EngineOptions options;
+  options.model_directory = StringFromJs(js.Get("modelDirectory"), "modelDirectory");
+  options.device = StringFromJs(js.Get("device"), "device");
+  options.dtype = DTypeFromJs(js.Get("dtype"));
+  options.threads = Int32FromJs(js.Get("threads"), "threads");
+  options.layer_begin = Int32FromJs(js.Get("layerBegin"), "layerBegin");
+  const Napi::Value layer_end = js.Get("layerEnd");
+  if (!layer_end.IsNull()) options.layer_end = Int32FromJs(layer_end, "layerEnd");
+  return options;
+}
+
+SessionKey SessionKeyFromJs(const Napi::Value& value, std::int32_t layer_begin) {
+  const Napi::Object js = ObjectFromJs(value, "key");
+  SessionKey key;
+  key.session_id = StringFromJs(js.Get("sessionId"), "sessionId");
+  key.epoch = Uint32FromJs(js.Get("epoch"), "epoch");
+  key.stage = Uint32FromJs(js.Get("stage"), "stage");
+  key.layer_begin = layer_begin;
+  key.fingerprint = FingerprintFromJs(js.Get("fingerprint"));
+  return key;
+}
+
+SamplingParameters SamplingParametersFromJs(const Napi::Value& value) {
+  const Napi::Object js = ObjectFromJs(value, "sampling");
+  SamplingParameters parameters;
+  parameters.temperature = FloatFromJs(js.Get("temperature"), "temperature");
+  parameters.top_k = Int32FromJs(js.Get("topK"), "topK");
+  parameters.top_p = FloatFromJs(js.Get("topP"), "topP");
+  parameters.seed = BigIntFromJs(js.Get("seed"), "seed");
+  return parameters;
+}
+
+}  // namespace longshadow::binding

@@ -1,0 +1,100 @@
+#include "to_js.h"
+
+namespace longshadow::binding {
+
+Napi::Object EngineInfoToJs(Napi::Env env, const EngineInfo& info) {
+  const ModelConfig& config = info.config;
+  Napi::Array eos = Napi::Array::New(env, config.eos_token_ids.size());
+  for (std::uint32_t i = 0; i < config.eos_token_ids.size(); ++i) {
+    eos.Set(i, NumberToJs(env, config.eos_token_ids[i]));
+  }
+  Napi::Object js = Napi::Object::New(env);
+  js.Set("modelType", config.model_type);
+  js.Set("layers", config.layers);
+  js.Set("layerBegin", info.layer_begin);
+  js.Set("layerEnd", info.layer_end);
+  js.Set("hiddenSize", config.hidden_size);
+  js.Set("ffnSize", config.ffn_size);
+  js.Set("queryHeads", config.query_heads);
+  js.Set("kvHeads", config.kv_heads);
+  js.Set("headDim", config.head_dim);
+  js.Set("vocabSize", config.vocab_size);
+  js.Set("maxPositions", NumberToJs(env, config.max_positions));
+  js.Set("ropeTheta", config.rope_theta);
+  js.Set("tiedEmbeddings", config.tied_embeddings);
+  js.Set("bosTokenId", NumberOrNullToJs(env, config.bos_token_id));
+  js.Set("eosTokenIds", eos);
+  js.Set("device", info.device);
+  js.Set("dtype", info.dtype == DType::kBF16 ? "bf16" : "fp32");
+  js.Set("instructionSet", info.instruction_set);
+  js.Set("parameters", NumberToJs(env, info.parameters));
+  js.Set("weightFileBytes", NumberToJs(env, info.weight_file_bytes));
+  js.Set("packedBytes", NumberToJs(env, info.packed_bytes));
+  js.Set("modelFingerprint", info.model_fingerprint);
+  js.Set("kvBytesPerToken", NumberToJs(env, info.geometry.BytesPerToken()));
+  return js;
+}
+
+Napi::Object EngineCountersToJs(Napi::Env env, const EngineCounters& counters) {
+  Napi::Object js = Napi::Object::New(env);
+  js.Set("prefillChunks", NumberToJs(env, counters.prefill_chunks));
+  js.Set("prefillTokens", NumberToJs(env, counters.prefill_tokens));
+  js.Set("decodeSteps", NumberToJs(env, counters.decode_steps));
+  js.Set("decodeTokens", NumberToJs(env, counters.decode_tokens));
+  return js;
+}
+
+Napi::Object ValueStoreStatusToJs(Napi::Env env, const ValueStoreStatus& status) {
+  Napi::Object js = Napi::Object::New(env);
+  js.Set("fileBytes", NumberToJs(env, status.file_bytes));
+  js.Set("files", NumberToJs(env, status.files));
+  js.Set("mappings", NumberToJs(env, status.mappings));
+  js.Set("mappedBytes", NumberToJs(env, status.mapped_bytes));
+  js.Set("privateBytes", NumberToJs(env, status.private_bytes));
+  js.Set("freeBytes", NumberToJs(env, status.free_bytes));
+  js.Set("capacityBytes", NumberToJs(env, status.capacity_bytes));
+  return js;
+}
+
+Napi::Object SegmentInfoToJs(Napi::Env env, const SegmentInfo& segment) {
+  Napi::Object js = Napi::Object::New(env);
+  js.Set("beginToken", NumberToJs(env, segment.begin));
+  js.Set("endToken", NumberToJs(env, segment.end));
+  js.Set("bytes", NumberToJs(env, segment.bytes));
+  return js;
+}
+
+Napi::Object PrefillChunkResultToJs(Napi::Env env, const PrefillChunkResult& result) {
+  Napi::Object js = Napi::Object::New(env);
+  js.Set("segment", SegmentInfoToJs(env, result.segment));
+  js.Set("logprobs", TypedArrayToJs<Napi::Float32Array>(env, std::span(result.logprobs)));
+  js.Set("ranks", TypedArrayToJs<Napi::Uint32Array>(env, std::span(result.ranks)));
+  js.Set("engineMicros", NumberToJs(env, result.engine_micros));
+  js.Set("attentionMicros", NumberToJs(env, result.attention_micros));
+  return js;
+}
+
+Napi::Object DecodeItemResultToJs(Napi::Env env, const DecodeItemResult& result) {
+  Napi::Object js = Napi::Object::New(env);
+  Napi::Value error = env.Null();
+  if (result.error) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("code", ErrorCodeName(result.error->code()));
+    object.Set("message", result.error->what());
+    error = object;
+  }
+  js.Set("error", error);
+  js.Set("tokenId", NumberOrNullToJs(env, result.token));
+  js.Set("logprob", result.logprob);
+  js.Set("rank", NumberToJs(env, result.rank));
+  const bool targets = !result.target_logprobs.empty();
+  js.Set("targetLogprobs",
+         targets ? TypedArrayToJs<Napi::Float32Array>(env, std::span(result.target_logprobs))
+                 : env.Null());
+  js.Set("targetRanks", targets
+                            ? TypedArrayToJs<Napi::Uint32Array>(env, std::span(result.target_ranks))
+                            : env.Null());
+  return js;
+}
+
+}  // namespace longshadow::binding
