@@ -1,0 +1,80 @@
+import {
+  addressSetting,
+  redisUrlSetting,
+  TLS_SETTINGS,
+} from '../platform/config/common-settings.js';
+import { integerSetting, textSetting } from '../platform/config/setting-kinds.js';
+import { defineSettings, type Setting, type SettingsOf } from '../platform/config/settings.js';
+
+/** `name=directory,name=directory`. */
+function modelsSetting(): Setting<ReadonlyMap<string, string>> {
+  const setting = textSetting({
+    env: 'ROUTER_MODELS',
+    description: 'Models and the folders of their tokenizers: name=directory[,name=directory]',
+  });
+  return { ...setting, parse: parseModels };
+}
+
+function parseModels(text: string): ReadonlyMap<string, string> {
+  const models = new Map<string, string>();
+  for (const entry of text.split(',')) {
+    const at = entry.indexOf('=');
+    const name = entry.slice(0, Math.max(at, 0)).trim();
+    const directory = entry.slice(at + 1).trim();
+    if (name === '' || directory === '') throw new Error('want name=directory[,name=directory]');
+    if (models.has(name)) throw new Error(`model ${name} is named twice`);
+    models.set(name, directory);
+  }
+  return models;
+}
+
+/** The router's settings. Parsed once, in main.ts; nothing else reads the environment. */
+export const ROUTER_SETTINGS = defineSettings('router', {
+  listenAddress: addressSetting({
+    env: 'ROUTER_LISTEN',
+    default: '127.0.0.1:7000',
+    description: 'Address of the gRPC service; port 0 takes any free one',
+  }),
+  metricsAddress: addressSetting({
+    env: 'METRICS_LISTEN',
+    default: '127.0.0.1:0',
+    description: 'Address of /metrics; loopback only',
+  }),
+  redisUrl: redisUrlSetting(),
+  models: modelsSetting(),
+  defaultMaxPromptTokens: integerSetting({
+    env: 'ROUTER_DEFAULT_MAX_PROMPT_TOKENS',
+    default: 131_072,
+    min: 1,
+    unit: 'tokens',
+    description: 'What admission reserves when a header does not say; the model may allow less',
+  }),
+  defaultMaxNewTokens: integerSetting({
+    env: 'ROUTER_DEFAULT_MAX_NEW_TOKENS',
+    default: 512,
+    min: 1,
+    unit: 'tokens',
+    description: 'Tokens to generate when a header does not say',
+  }),
+  maxSessions: integerSetting({
+    env: 'ROUTER_MAX_SESSIONS',
+    default: 1_024,
+    min: 1,
+    description: 'Sessions that this router drives at a time, kept ones included',
+  }),
+  maxKeepSessionMs: integerSetting({
+    env: 'ROUTER_MAX_KEEP_SESSION_MS',
+    default: 3_600_000,
+    unit: 'ms',
+    description: 'Longest time that a session is kept for another turn',
+  }),
+  shutdownGraceMs: integerSetting({
+    env: 'ROUTER_SHUTDOWN_GRACE_MS',
+    default: 5_000,
+    unit: 'ms',
+    description: 'How long calls may run on after SIGTERM',
+  }),
+  ...TLS_SETTINGS,
+});
+
+export type RouterSettings = SettingsOf<typeof ROUTER_SETTINGS>;

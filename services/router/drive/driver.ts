@@ -1,0 +1,227 @@
+import { randomBytes } from 'node:crypto';
+import { ServingError } from '../../domain/serving-error.js';
+import {
+  SESSION_ID_PATTERN,
+  SESSION_SCHEMA_VERSION,
+  type SessionRecord,
+} from '../../domain/session-record.js';
+import { sessionFingerprint } from '../../platform/fingerprint.js';
+import { checkHeader, type CheckedHeader, type HeaderLimits } from '../admission/check-header.js';
+import type { GenerationHeader } from '../admission/generation-header.js';
+import { type PlacedSession, reserveLane } from '../admission/reserve-lane.js';
+import { resolvePolicy } from '../admission/resolve-policy.js';
+import { servedModel, type ServedModel } from '../admission/served-model.js';
+import type { DriveDeps } from './drive-deps.js';
+import { SessionRun } from './session-run.js';
+
+export interface DriverLimits extends HeaderLimits {
+  /** Sessions that one router drives at a time, kept ones included. */
+  readonly maxSessions: number;
+}
+
+/** Of the call that carries a header. */
+export interface CallFacts {
+  readonly deadlineUnixMs: number | null;
+  readonly traceparent: string | null;
+}
+
+/** The sessions that this router drives. */
+export class Driver {
+  readonly #runs = new Map<string, SessionRun>();
+  #shuttingDown = false;
+
+  constructor(
+    private readonly deps: DriveDeps,
+    private readonly limits: DriverLimits,
+  ) {}
+
+  /**
+   * Checks a header completely, reserves memory, creates the session and starts to drive it.
+   * @throws ServingError refusals; nothing has happened then
+   */
+  async open(header: GenerationHeader, call: CallFacts): Promise<SessionRun> {
+    this.#refuseWhenFull();
+    const members = await this.deps.fleet.members();
+    const model = servedModel(header.model, members);
+    const checked = checkHeader(header, {
+      model,
+      limits: this.limits,
+      nowUnixMs: this.deps.nowUnixMs(),
+      callDeadlineUnixMs: call.deadlineUnixMs,
+      randomSeed: randomBytes(8).readBigUInt64LE().toString(),
+    });
+    const policy = resolvePolicy(header, model);
+    const sessionId = randomBytes(16).toString('hex');
+    const tokens = checked.maxPromptTokens + checked.generation.stopping.maxNewTokens;
+    const placedSessions = this.#placedSessions();
+    const placed = await reserveLane(
+      { sessionId, model, tokens, members, placedSessions },
+      this.deps.store.reservations,
+    );
+    const record = makeRecord({
+      sessionId,
+      model,
+      checked,
+      placed,
+      policy,
+      call,
+      now: this.deps.nowUnixMs(),
+    });
+    return this.#start(record, placed);
+  }
+
+  find(sessionId: string): SessionRun | null {
+    return this.#runs.get(sessionId) ?? null;
+  }
+
+  /** Cancels a session that any router drives. @returns false if it had ended before */
+  async cancel(sessionId: string): Promise<boolean> {
+    checkSessionId(sessionId);
+    const error = new ServingError('CANCELLED', 'the session was cancelled');
+    const run = this.find(sessionId);
+    if (run !== null) return run.end(error);
+    const record = await this.deps.store.records.load(sessionId);
+    if (record === null) throw unknownSession(sessionId);
+    // Its driver follows the event stream and ends the session when it reads this.
+    const { code, message, details } = error;
+    const appended = await this.deps.store.events.append(sessionId, record.epoch, {
+      type: 'error',
+      code,
+      message,
+      details,
+    });
+    return typeof appended === 'number';
+  }
+
+  /** Frees a kept session before its time. @returns false if nothing was kept */
+  async release(sessionId: string): Promise<boolean> {
+    checkSessionId(sessionId);
+    const run = this.find(sessionId);
+    if (run !== null) return run.releaseKept();
+    const record = await this.deps.store.records.load(sessionId);
+    if (record === null) throw unknownSession(sessionId);
+    return false;
+  }
+
+  /** Takes no more sessions and ends those that run. */
+  async shutDown(): Promise<void> {
+    this.#shuttingDown = true;
+    const error = new ServingError(
+      'SHUTTING_DOWN',
+      'the router is shutting down; send the request again',
+    );
+    await Promise.allSettled([...this.#runs.values()].map(async (run) => run.end(error)));
+  }
+
+  async #start(record: SessionRecord, placed: PlacedSession): Promise<SessionRun> {
+    const { store, driverId } = this.deps;
+    const { sessionId } = record;
+    const { worker, decode } = placed.lane;
+    const run = new SessionRun({ record, worker, decode }, this.deps, () => {
+      this.#runs.delete(sessionId);
+    });
+    this.#runs.set(sessionId, run);
+    try {
+      await store.records.create(record, driverId);
+    } catch (error) {
+      this.#runs.delete(sessionId);
+      await store.reservations
+        .release(placed.reservation.storeId, sessionId)
+        .catch(() => undefined);
+      throw error;
+    }
+    run.start();
+    return run;
+  }
+
+  #refuseWhenFull(): void {
+    if (this.#shuttingDown) {
+      throw new ServingError(
+        'SHUTTING_DOWN',
+        'the router is shutting down; send the request again',
+      );
+    }
+    if (this.#runs.size < this.limits.maxSessions) return;
+    const limit = String(this.limits.maxSessions);
+    throw new ServingError(
+      'TOO_MANY_SESSIONS',
+      `this router drives ${limit} sessions already; try again`,
+      {
+        retryAfterMs: 1_000,
+        quota: { subject: 'sessions', description: `at most ${limit} at a time` },
+      },
+    );
+  }
+
+  #placedSessions(): Map<string, number> {
+    const counts = new Map<string, number>();
+    for (const run of this.#runs.values()) {
+      for (const id of run.memberIds) counts.set(id, (counts.get(id) ?? 0) + 1);
+    }
+    return counts;
+  }
+}
+
+function checkSessionId(sessionId: string): void {
+  if (SESSION_ID_PATTERN.test(sessionId)) return;
+  throw new ServingError('BAD_REQUEST', 'session_id must be 32 hex digits', {
+    fieldViolations: [{ field: 'session_id', description: 'must be 32 hex digits' }],
+  });
+}
+
+function unknownSession(sessionId: string): ServingError {
+  return new ServingError(
+    'SESSION_NOT_FOUND',
+    `session ${sessionId} is unknown or ended more than 10 minutes ago`,
+  );
+}
+
+function makeRecord(from: {
+  readonly sessionId: string;
+  readonly model: ServedModel;
+  readonly checked: CheckedHeader;
+  readonly placed: PlacedSession;
+  readonly policy: SessionRecord['policy'];
+  readonly call: CallFacts;
+  readonly now: number;
+}): SessionRecord {
+  const { sessionId, model, checked, placed, policy, call, now } = from;
+  const epoch = 1;
+  const { modelFingerprint, layerBegin, layerEnd } = model;
+  const { generation, maxPromptTokens, tenant, deadlineUnixMs } = checked;
+  const { onDisconnect, resumeGraceMs, keepSessionMs, keepExactKeys } = checked;
+  return {
+    schemaVersion: SESSION_SCHEMA_VERSION,
+    sessionId,
+    revision: 1,
+    state: 'uploading',
+    epoch,
+    lane: [placed.lane.worker.memberId],
+    decodeId: null,
+    turn: 0,
+    model: model.name,
+    modelFingerprint,
+    policy,
+    fingerprint: sessionFingerprint({
+      modelFingerprint,
+      policy,
+      sessionId,
+      epoch,
+      layerBegin,
+      layerEnd,
+    }),
+    generation,
+    receivedTokens: 0,
+    uploadClosed: false,
+    nextToken: 0,
+    segments: [],
+    maxPromptTokens,
+    reservation: placed.reservation,
+    tenant,
+    traceparent: call.traceparent,
+    deadlineUnixMs,
+    ...{ onDisconnect, resumeGraceMs, keepSessionMs, keepExactKeys },
+    keepUntilUnixMs: null,
+    createdUnixMs: now,
+  };
+}

@@ -1,0 +1,57 @@
+import { ServingError } from '../../domain/serving-error.js';
+import type { SessionRecord } from '../../domain/session-record.js';
+import type { SessionRecords } from '../../domain/session-store.js';
+
+export type RecordChange = Partial<Omit<SessionRecord, 'revision' | 'sessionId' | 'schemaVersion'>>;
+
+/** The session is another driver's now; nothing more may be done for it here. */
+export class LeaseLost extends Error {
+  override readonly name = 'LeaseLost';
+}
+
+/** A driver's copy of the record that it alone changes, one change after the other. */
+export class RecordKeeper {
+  #queue: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    private readonly records: SessionRecords,
+    private readonly driverId: string,
+    private record: SessionRecord,
+  ) {}
+
+  get current(): SessionRecord {
+    return this.record;
+  }
+
+  /** @throws LeaseLost, or ServingError REDIS_UNAVAILABLE */
+  async change(change: RecordChange | ((record: SessionRecord) => RecordChange)): Promise<void> {
+    const run = this.#queue.then(async () => this.#apply(change));
+    this.#queue = run.catch(() => undefined);
+    return run;
+  }
+
+  async #apply(change: RecordChange | ((record: SessionRecord) => RecordChange)): Promise<void> {
+    const next = {
+      ...this.record,
+      ...(typeof change === 'function' ? change(this.record) : change),
+    };
+    const stored = await this.records.compareAndSet(this.record, next, this.driverId);
+    if (stored !== null) {
+      this.record = stored;
+      return;
+    }
+    if (!(await this.records.takeLease(this.record.sessionId, this.driverId))) {
+      throw new LeaseLost(`session ${this.record.sessionId} has another driver`);
+    }
+    const found = await this.records.load(this.record.sessionId);
+    if (found === null) throw new ServingError('SESSION_ENDED', 'the session record is gone');
+    // A write whose answer was lost shows up as a newer revision of our own.
+    if (found.revision > this.record.revision + 1) {
+      throw new LeaseLost(`session ${found.sessionId} was changed by another driver`);
+    }
+    this.record = found;
+    const again = await this.records.compareAndSet(found, { ...found, ...next }, this.driverId);
+    if (again === null) throw new LeaseLost(`session ${found.sessionId} was changed meanwhile`);
+    this.record = again;
+  }
+}

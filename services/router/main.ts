@@ -1,0 +1,13 @@
+import { parseSettings } from '../platform/config/settings.js';
+import { runMain } from '../platform/shutdown.js';
+import { ROUTER_SETTINGS } from './config.js';
+import { runRouter } from './run-router.js';
+
+runMain(
+  'router',
+  async (shutdownSignal) =>
+    runRouter(parseSettings(ROUTER_SETTINGS, process.env), shutdownSignal, (address) => {
+      process.stdout.write(`longshadow-router ready ${address}\n`);
+    }),
+  { settings: ROUTER_SETTINGS },
+);

@@ -1,0 +1,52 @@
+import type { GetStatusRequest__Output } from '../../../proto/gen/longshadow/router/v1/GetStatusRequest.js';
+import type { GetStatusResponse } from '../../../proto/gen/longshadow/router/v1/GetStatusResponse.js';
+import type { MemberStatus } from '../../../proto/gen/longshadow/router/v1/MemberStatus.js';
+import type { SessionStatus } from '../../../proto/gen/longshadow/router/v1/SessionStatus.js';
+import type { FleetMember } from '../../domain/fleet.js';
+import { ENDED_STATES } from '../../domain/session-record.js';
+import type { Unary } from '../../platform/rpc/unary.js';
+import type { RouterDeps } from './router-deps.js';
+
+/** Router.GetStatus: asks every member; one that does not answer in a second is unreachable. */
+export function makeGetStatus(
+  deps: RouterDeps,
+): Unary<GetStatusRequest__Output, GetStatusResponse> {
+  return async () => {
+    const [members, sessionIds] = await Promise.all([
+      deps.fleet.members(),
+      deps.store.records.activeSessionIds(),
+    ]);
+    const [memberStatus, sessions] = await Promise.all([
+      Promise.all(members.map(async (member) => describeMember(member, deps))),
+      Promise.all(sessionIds.map(async (id) => describeSession(id, deps))),
+    ]);
+    return { members: memberStatus, sessions: sessions.flat() };
+  };
+}
+
+async function describeMember(member: FleetMember, deps: RouterDeps): Promise<MemberStatus> {
+  const { memberId, role, address, model, device, instructionSet, draining } = member;
+  const known = {
+    memberId,
+    role,
+    address,
+    model,
+    draining,
+    device: `${device} ${instructionSet}`.trim(),
+  };
+  try {
+    const peers = role === 'worker' ? deps.workers : deps.decodes;
+    return { ...known, reachable: true, ...(await peers.getStatus(address)) };
+  } catch (error) {
+    deps.log.debug({ err: error, memberId }, 'member did not answer');
+    return { ...known, reachable: false };
+  }
+}
+
+async function describeSession(sessionId: string, deps: RouterDeps): Promise<SessionStatus[]> {
+  const record = await deps.store.records.load(sessionId);
+  if (record === null || ENDED_STATES.has(record.state)) return [];
+  const { state, model, receivedTokens, nextToken, epoch, reservation } = record;
+  const reservedBytes = reservation?.bytes ?? 0;
+  return [{ sessionId, state, model, receivedTokens, nextToken, epoch, reservedBytes }];
+}

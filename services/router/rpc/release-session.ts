@@ -1,0 +1,11 @@
+import type { ReleaseSessionRequest__Output } from '../../../proto/gen/longshadow/router/v1/ReleaseSessionRequest.js';
+import type { ReleaseSessionResponse } from '../../../proto/gen/longshadow/router/v1/ReleaseSessionResponse.js';
+import type { Unary } from '../../platform/rpc/unary.js';
+import type { RouterDeps } from './router-deps.js';
+
+/** Router.ReleaseSession: ends a kept session before its time. */
+export function makeReleaseSession(
+  deps: RouterDeps,
+): Unary<ReleaseSessionRequest__Output, ReleaseSessionResponse> {
+  return async ({ sessionId }) => ({ released: await deps.driver.release(sessionId) });
+}

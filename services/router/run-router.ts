@@ -1,0 +1,82 @@
+import { randomBytes } from 'node:crypto';
+import { tlsFiles } from '../platform/config/common-settings.js';
+import { makeLog } from '../platform/log.js';
+import { makeMetrics, startMetricsServer } from '../platform/metrics.js';
+import { redisOptions } from '../platform/redis-url.js';
+import { startServer } from '../platform/rpc/server.js';
+import { openSessionStore } from '../platform/session-store/open-session-store.js';
+import type { RouterSettings } from './config.js';
+import { makeDriveMetrics } from './drive/drive-metrics.js';
+import { Driver } from './drive/driver.js';
+import { FleetView } from './drive/fleet-view.js';
+import { BullPrefillQueues } from './drive/prefill-queues.js';
+import { Models } from './models.js';
+import { DecodeClients } from './rpc/decode-client.js';
+import { makeRouterService } from './rpc/router-service.js';
+import { WorkerClients } from './rpc/worker-client.js';
+
+/** Members come and go in seconds. */
+const FLEET_MAX_AGE_MS = 500;
+
+/** Runs a router until `shutdownSignal`; `onReady` gets the bound address. */
+export async function runRouter(
+  settings: RouterSettings,
+  shutdownSignal: AbortSignal,
+  onReady: (address: string) => void,
+): Promise<void> {
+  const log = makeLog('router');
+  const metrics = makeMetrics('router');
+  const tls = tlsFiles(settings);
+  const models = await Models.load(settings.models);
+  const store = await openSessionStore(settings.redisUrl, log);
+  const workers = new WorkerClients(tls);
+  const decodes = new DecodeClients(tls);
+  const queues = new BullPrefillQueues(redisOptions(settings.redisUrl), log);
+  const fleet = new FleetView(store.fleet, FLEET_MAX_AGE_MS, () => performance.now());
+  const driverId = `router-${randomBytes(4).toString('hex')}`;
+  const driver = new Driver(
+    {
+      ...{ store, fleet, queues, workers, decodes, driverId, log },
+      nowUnixMs: () => Date.now(),
+      metrics: makeDriveMetrics(metrics),
+    },
+    settings,
+  );
+  const { defaultMaxPromptTokens } = settings;
+  const service = makeRouterService(
+    { models, driver, store, fleet, workers, decodes, log, defaultMaxPromptTokens },
+    { log, metrics },
+  );
+  const server = await startServer({
+    address: settings.listenAddress,
+    tls,
+    services: [service],
+    log,
+  });
+  const metricsServer = await startMetricsServer(settings.metricsAddress, metrics);
+  log.info(
+    { address: server.address, metrics: metricsServer.address, driverId, models: models.names },
+    'router is ready',
+  );
+  server.setServing(true);
+  onReady(server.address);
+
+  await new Promise<void>((resolve) => {
+    if (shutdownSignal.aborted) resolve();
+    shutdownSignal.addEventListener(
+      'abort',
+      () => {
+        resolve();
+      },
+      { once: true },
+    );
+  });
+  server.setServing(false);
+  await driver.shutDown();
+  await server.close(settings.shutdownGraceMs);
+  await queues.close();
+  workers.close();
+  decodes.close();
+  await metricsServer.close();
+  await store.close();
+}
