@@ -11,12 +11,15 @@ export interface ServicePlace {
 
 /** The environment of one service process; names are those of docs/configuration.md. */
 export function serviceEnvironment(role: ServiceRole, place: ServicePlace): NodeJS.ProcessEnv {
+  const prefix = role.toUpperCase();
   return {
+    // Who stops a local cluster does not wait for its sessions; the environment may say otherwise.
+    [`${prefix}_SHUTDOWN_GRACE_MS`]: '1000',
     ...place.inherited,
     LONGSHADOW_EXIT_WITH_PARENT: '1',
     REDIS_URL: place.redisUrl,
-    [`LONGSHADOW_${role.toUpperCase()}_LISTEN`]: place.listen,
-    LONGSHADOW_MODEL: place.modelDirectory,
-    LONGSHADOW_STORE: place.storeDirectory,
+    [`${prefix}_LISTEN`]: place.listen,
+    [`${prefix}_MODEL_DIR`]: place.modelDirectory,
+    [`${prefix}_STORE_DIR`]: place.storeDirectory,
   };
 }
