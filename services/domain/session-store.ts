@@ -5,7 +5,8 @@ import type { SessionRecord } from './session-record.js';
 /*
  * Ports to the cluster's memory. platform/session-store implements them on Redis; KV bytes never
  * pass here. Every method rejects with ServingError REDIS_UNAVAILABLE when Redis cannot be
- * reached within its command timeout.
+ * reached within its command timeout; a write may then have been done or not. Calling again is
+ * safe: a token that is there answers 'duplicate', a finished or error event 'ended'.
  */
 
 /** Session records and the leases of their drivers. */

@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -15,7 +16,7 @@ export interface TestRedis {
 
 /** Ends Redis when this pipe's other end closes, which the kernel does however the parent dies. */
 const GUARD = `
-"$@" < /dev/null & server=$!
+"$@" < /dev/null > /dev/null & server=$!
 trap 'kill -9 $server 2> /dev/null' TERM
 echo $server
 read -r _ || true
@@ -31,6 +32,7 @@ rm -rf "$REDIS_FOLDER"
 export async function startRedis(
   folder = mkdtempSync(join(tmpdir(), 'ls-redis-')),
 ): Promise<TestRedis> {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
   const socket = join(folder, 'r.sock');
   const server = ['redis-server', '--dir', folder, '--port', '0', '--unixsocket', socket];
   const settings = ['--unixsocketperm', '700', '--save', '', '--appendonly', 'no'];
@@ -43,6 +45,7 @@ export async function startRedis(
   await answersPing(socket);
   guard.stdout.destroy();
   guard.unref();
+  if (guard.stdin instanceof Socket) guard.stdin.unref();
   return {
     url: `unix://${socket}`,
     pid,

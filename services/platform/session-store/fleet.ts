@@ -3,7 +3,7 @@ import type { FleetMember } from '../../domain/fleet.js';
 import type { Fleet } from '../../domain/session-store.js';
 import type { Log } from '../log.js';
 import { FLEET_KEY, FLEET_MEMBER_PREFIX, fleetMemberKey } from './keys.js';
-import { runPipeline, runScript } from './redis-connection.js';
+import { answered, runScript } from './redis-connection.js';
 import { readMember } from './schemas.js';
 
 /** A member that does not announce itself within this time is gone. */
@@ -15,13 +15,13 @@ export function makeFleet(redis: Redis, log: Log): Fleet {
     announce: async (member) => {
       const key = fleetMemberKey(member.memberId);
       const json = JSON.stringify(member);
-      await runPipeline(
-        redis.multi().set(key, json, 'PX', HEARTBEAT_LIFE_MS).sadd(FLEET_KEY, member.memberId),
-      );
+      await answered(redis.set(key, json, 'PX', HEARTBEAT_LIFE_MS));
+      await answered(redis.sadd(FLEET_KEY, member.memberId));
     },
 
     withdraw: async (memberId) => {
-      await runPipeline(redis.multi().del(fleetMemberKey(memberId)).srem(FLEET_KEY, memberId));
+      await answered(redis.del(fleetMemberKey(memberId)));
+      await answered(redis.srem(FLEET_KEY, memberId));
     },
 
     members: async () => {

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { Redis, ReplyError, type ChainableCommander } from 'ioredis';
+import { Redis, ReplyError } from 'ioredis';
 import { ServingError } from '../../domain/serving-error.js';
 import type { Log } from '../log.js';
 import { redisOptions, withoutPassword } from '../redis-url.js';
@@ -20,13 +20,13 @@ export const DEFAULT_CONNECTION_LIMITS: ConnectionLimits = {
 type ScriptName = keyof typeof SCRIPTS;
 
 /** ioredis adds a method for every script; these are their types. */
-type ScriptMethods<Result> = Record<ScriptName, (...args: (string | number)[]) => Result>;
+type ScriptMethods = Record<ScriptName, (...args: (string | number)[]) => Promise<unknown>>;
 
 /**
  * Opens a connection that knows our scripts and waits until it answers.
  *
- * Commands wait through a short outage and are never sent twice: one that was on its way when the
- * connection broke fails after the time limit, because nobody can say whether it was done.
+ * Commands wait through a short outage, within their time limit. One that was on its way when the
+ * connection broke is sent again; every command of the store may run twice.
  *
  * @throws ServingError REDIS_UNAVAILABLE when Redis does not answer in time, BAD_REQUEST when it is
  *   too old
@@ -40,7 +40,6 @@ export async function openConnection(
     ...redisOptions(url),
     lazyConnect: true,
     commandTimeout: limits.commandTimeoutMs,
-    autoResendUnfulfilledCommands: false,
   });
   for (const [name, script] of Object.entries(SCRIPTS)) redis.defineCommand(name, script);
   let lastError = 'no answer';
@@ -93,25 +92,7 @@ export async function runScript(
   name: ScriptName,
   ...args: (string | number)[]
 ): Promise<unknown> {
-  return answered((redis as unknown as ScriptMethods<Promise<unknown>>)[name](...args));
-}
-
-/** Adds a script to a pipeline. */
-export function pipelineScript(
-  pipeline: ChainableCommander,
-  name: ScriptName,
-  ...args: (string | number)[]
-): void {
-  (pipeline as unknown as ScriptMethods<ChainableCommander>)[name](...args);
-}
-
-/** The answers of a pipeline, in order. @throws ServingError REDIS_UNAVAILABLE if one failed */
-export async function runPipeline(pipeline: ChainableCommander): Promise<unknown[]> {
-  const replies = await answered(pipeline.exec());
-  return (replies ?? []).map(([error, value]) => {
-    if (error !== null) throw toServingError(error);
-    return value;
-  });
+  return answered((redis as unknown as ScriptMethods)[name](...args));
 }
 
 /** Waits for a command's answer. @throws ServingError REDIS_UNAVAILABLE */

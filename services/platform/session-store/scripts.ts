@@ -1,5 +1,6 @@
 /*
- * The Lua scripts: each is one atomic step. Numbers that must stay exact (revisions, epochs,
+ * The Lua scripts: each is one atomic step, and each may run twice (a command whose connection broke
+ * is sent again) with the effect and the answer of one run. Numbers that must stay exact (revisions, epochs,
  * sequences) are compared as the decimal strings that both sides write.
  */
 
@@ -28,12 +29,13 @@ end
 
 /**
  * record, lease, active | record JSON, epoch, ended, driver id, lease ms, session id
- * Answers 1, or 0 when the record is there already.
+ * Answers 1, or 0 when another record is there already.
  */
 const CREATE_SESSION: ScriptDefinition = {
   numberOfKeys: 3,
   lua: `
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+local stored = redis.call('HGET', KEYS[1], 'record')
+if stored then return stored == ARGV[1] and 1 or 0 end
 redis.call('HSET', KEYS[1], 'record', ARGV[1], 'revision', '1', 'epoch', ARGV[2], 'ended', ARGV[3])
 redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[5])
 redis.call('SADD', KEYS[3], ARGV[6])
@@ -50,9 +52,11 @@ return 1
 const COMPARE_AND_SET: ScriptDefinition = {
   numberOfKeys: 6,
   lua: `${EXPIRE_SESSION}
-if redis.call('HGET', KEYS[1], 'revision') ~= ARGV[2] then return 0 end
 if redis.call('GET', KEYS[5]) ~= ARGV[6] then return 0 end
-if redis.call('HGET', KEYS[1], 'ended') == '1' and ARGV[5] == '0' then return 0 end
+local stored = redis.call('HMGET', KEYS[1], 'record', 'revision', 'ended')
+if stored[1] == ARGV[1] then return 1 end
+if stored[2] ~= ARGV[2] then return 0 end
+if stored[3] == '1' and ARGV[5] == '0' then return 0 end
 redis.call('HSET', KEYS[1], 'record', ARGV[1], 'revision', ARGV[3], 'epoch', ARGV[4], 'ended', ARGV[5])
 if ARGV[5] == '1' then
   redis.call('SREM', KEYS[6], ARGV[7])
@@ -107,17 +111,19 @@ return 1
 
 /**
  * record, stream, events | epoch, event type, token index ('' for other events), event JSON,
- *   channel, ended ms
+ *   channel, ended ms, append id
  * Answers the sequence, or the reason of a refusal. An ended record (cancelled, failed) takes
- * nothing but the error that says so.
+ * nothing but the error that says so. A repetition of the last append (a command that was sent again
+ * after a broken connection) answers as the first time.
  */
 const APPEND_EVENT: ScriptDefinition = {
   numberOfKeys: 3,
   lua: `
+local counters = redis.call('HMGET', KEYS[2], 'closed', 'nextToken', 'lastAppend', 'sequence')
+if counters[3] == ARGV[7] then return tonumber(counters[4]) end
 local record = redis.call('HMGET', KEYS[1], 'epoch', 'ended')
 if not record[1] then return 'unknown' end
 if record[1] ~= ARGV[1] then return 'stale-epoch' end
-local counters = redis.call('HMGET', KEYS[2], 'closed', 'nextToken')
 if counters[1] then return 'ended' end
 local ended = record[2] == '1'
 if ended and ARGV[2] ~= 'error' then return 'ended' end
@@ -126,6 +132,7 @@ if ARGV[2] == 'token' then
   redis.call('HINCRBY', KEYS[2], 'nextToken', 1)
 end
 local sequence = redis.call('HINCRBY', KEYS[2], 'sequence', 1)
+redis.call('HSET', KEYS[2], 'lastAppend', ARGV[7])
 redis.call('XADD', KEYS[3], string.format('%d-0', sequence), 'e', ARGV[4])
 if ARGV[2] == 'finished' or ARGV[2] == 'error' then
   redis.call('HSET', KEYS[2], 'closed', ARGV[2])

@@ -1,10 +1,11 @@
+import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import { ServingError } from '../../domain/serving-error.js';
 import type { SequencedEvent, SessionEvent } from '../../domain/session-event.js';
 import type { SessionEvents } from '../../domain/session-store.js';
 import { sessionKeys } from './keys.js';
-import { answered, pipelineScript, runPipeline, runScript } from './redis-connection.js';
+import { answered, runScript } from './redis-connection.js';
 import { readEvent } from './schemas.js';
 import { ENDED_MS } from './scripts.js';
 import type { WakeUps } from './wake-ups.js';
@@ -26,18 +27,17 @@ export function makeSessionEvents(redis: Redis, wakeUps: WakeUps): SessionEvents
     return entries.map(([id, fields]) => toSequencedEvent(id, fields));
   };
 
-  return {
-    append: async (sessionId, epoch, event) =>
-      toAppendResult(await runScript(redis, 'appendEvent', ...appendArgs(sessionId, epoch, event))),
+  const append: SessionEvents['append'] = async (sessionId, epoch, event) =>
+    toAppendResult(await runScript(redis, 'appendEvent', ...appendArgs(sessionId, epoch, event)));
 
-    appendAll: async (appends) => {
-      if (appends.length === 0) return [];
-      const pipeline = redis.pipeline();
-      for (const { sessionId, epoch, event } of appends) {
-        pipelineScript(pipeline, 'appendEvent', ...appendArgs(sessionId, epoch, event));
-      }
-      return (await runPipeline(pipeline)).map(toAppendResult);
-    },
+  return {
+    append,
+
+    // Sent one after the other without waiting, on one connection: one round trip.
+    appendAll: async (appends) =>
+      Promise.all(
+        appends.map(async ({ sessionId, epoch, event }) => append(sessionId, epoch, event)),
+      ),
 
     read,
 
@@ -59,12 +59,22 @@ export function makeSessionEvents(redis: Redis, wakeUps: WakeUps): SessionEvents
   };
 }
 
+const processId = randomBytes(8).toString('hex');
+let appends = 0;
+
+/** Tells one append from every other, so that a repetition is known. */
+function newAppendId(): string {
+  appends += 1;
+  return `${processId}-${String(appends)}`;
+}
+
 function appendArgs(sessionId: string, epoch: number, event: SessionEvent): (string | number)[] {
   const keys = sessionKeys(sessionId);
   const tokenIndex = event.type === 'token' ? event.index : '';
   return [
     ...[keys.record, keys.stream, keys.events],
     ...[epoch, event.type, tokenIndex, JSON.stringify(event), keys.channel, ENDED_MS],
+    newAppendId(),
   ];
 }
 

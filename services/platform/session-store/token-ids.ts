@@ -3,7 +3,7 @@ import type { Redis } from 'ioredis';
 import { ServingError } from '../../domain/serving-error.js';
 import type { TokenIdStore } from '../../domain/session-store.js';
 import { sessionKeys, tokenIdsKey, type SessionKeys } from './keys.js';
-import { answered, runPipeline } from './redis-connection.js';
+import { answered } from './redis-connection.js';
 import { TOKEN_IDS_MS } from './scripts.js';
 
 const CRC_BYTES = 4;
@@ -35,12 +35,12 @@ export function makeTokenIdStore(redis: Redis): TokenIdStore {
   return {
     put: async (sessionId, beginToken, tokenIds) => {
       const keys = sessionKeys(sessionId);
-      const transaction = redis
-        .multi()
-        .set(tokenIdsKey(keys, beginToken), packTokenIds(tokenIds), 'PX', TOKEN_IDS_MS)
-        .zadd(keys.tokens, beginToken, String(beginToken))
-        .pexpire(keys.tokens, TOKEN_IDS_MS);
-      await runPipeline(transaction);
+      const key = tokenIdsKey(keys, beginToken);
+      await Promise.all([
+        answered(redis.set(key, packTokenIds(tokenIds), 'PX', TOKEN_IDS_MS)),
+        answered(redis.zadd(keys.tokens, beginToken, String(beginToken))),
+        answered(redis.pexpire(keys.tokens, TOKEN_IDS_MS)),
+      ]);
     },
 
     get: async (sessionId, beginToken, endToken) => {
