@@ -1,0 +1,223 @@
+import assert from 'node:assert/strict';
+import { copyFileSync, mkdirSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { loadAddon } from '../../native/ts/load.js';
+import * as native from '../../native/ts/index.js';
+import {
+  chunkRequest,
+  ENGINE_OPTIONS,
+  greedyItem,
+  ignoreProgress,
+  MODEL_DIRECTORY,
+  newKey,
+  TemporaryStore,
+  withCode,
+} from './native-fixture.js';
+
+const store = new TemporaryStore();
+let engine: native.EngineHandle;
+let prefill: native.PrefillSessionHandle;
+let scratch: native.DecodeSessionHandle;
+
+before(async () => {
+  engine = await native.openEngine(ENGINE_OPTIONS);
+  prefill = native.openPrefillSession(engine, store.handle, newKey());
+  scratch = native.openScratchSession(engine);
+});
+after(async () => {
+  native.closePrefillSession(prefill);
+  native.closeDecodeSession(scratch);
+  await native.closeEngine(engine);
+  store.remove();
+});
+
+/** Calls with values that the types forbid: what a bug elsewhere could pass. */
+type Loose = Record<string, (...args: unknown[]) => unknown>;
+const loose = native as unknown as Loose;
+
+async function refuses(name: string, args: unknown[]): Promise<void> {
+  const call = loose[name];
+  assert.ok(call, name);
+  await assert.rejects(
+    async () => call(...args),
+    withCode('INVALID_ARGUMENT'),
+    `${name} took ${String(args.at(-1))}`,
+  );
+}
+
+test('the typed face has every function of the add-on', () => {
+  assert.deepEqual(
+    Object.keys(loadAddon()).toSorted(),
+    Object.keys(native)
+      .filter((name) => name !== 'NativeError')
+      .toSorted(),
+  );
+});
+
+test('a handle of a wrong type is INVALID_ARGUMENT, never a crash', async () => {
+  const impostors = [
+    null,
+    undefined,
+    1,
+    'engine',
+    {},
+    [],
+    { type: 'engine' },
+    new Proxy(engine, {}),
+    Object.create(engine),
+    store.handle,
+  ];
+  for (const impostor of impostors) {
+    await refuses('engineInfo', [impostor]);
+    await refuses('engineCounters', [impostor]);
+    await refuses('closeEngine', [impostor]);
+    await refuses('openScratchSession', [impostor]);
+    await refuses('decodeStep', [impostor, []]);
+    await refuses('openPrefillSession', [impostor, store.handle, newKey()]);
+  }
+  for (const impostor of [...impostors.slice(0, -1), engine]) {
+    await refuses('valueStoreStatus', [impostor]);
+    await refuses('removeSessionFiles', [impostor, newKey().sessionId]);
+    await refuses('openPrefillSession', [engine, impostor, newKey()]);
+    await refuses('openDecodeSession', [engine, impostor, newKey(), new Uint8Array(1)]);
+  }
+  for (const name of ['cancel', 'close', 'seal']) {
+    await refuses(`${name}PrefillSession`, [scratch]);
+  }
+  await refuses('prefillSessionSegments', [scratch]);
+  await refuses('prefillChunk', [scratch, chunkRequest([1], 0, 1), ignoreProgress]);
+  for (const name of ['cancelDecodeSession', 'closeDecodeSession', 'decodeSessionTokens']) {
+    await refuses(name, [prefill]);
+  }
+  await refuses('appendLogits', [prefill, new Uint32Array(1), new Float64Array(1)]);
+  await refuses('decodeStep', [engine, [{ ...greedyItem(scratch, [1], 0), session: prefill }]]);
+});
+
+test('wrong fields are named and refused', async () => {
+  const cases: [string, (value: unknown) => unknown[], Record<string, unknown[]>][] = [
+    [
+      'openEngine',
+      (change) => [{ ...ENGINE_OPTIONS, ...(change as object) }],
+      {
+        modelDirectory: [undefined, null, 7],
+        dtype: ['fp16', null],
+        threads: [-1, 1.5, NaN, '2', 2 ** 40],
+        layerBegin: [-1, undefined],
+        layerEnd: [undefined, -1, 'all'],
+      },
+    ],
+    [
+      'openPrefillSession',
+      (change) => [engine, store.handle, { ...newKey(), ...(change as object) }],
+      {
+        sessionId: ['', '../../etc/passwd', 'A'.repeat(32), 'a'.repeat(33), 5],
+        epoch: [-1, 2 ** 32, 0.5],
+        stage: [undefined, 2 ** 33],
+        fingerprint: ['', 'g'.repeat(32), 'A'.repeat(32), 'a'.repeat(31), null],
+      },
+    ],
+    [
+      'prefillChunk',
+      (change) => [
+        prefill,
+        { ...chunkRequest([1, 2, 3], 0, 3), ...(change as object) },
+        ignoreProgress,
+      ],
+      {
+        tokenIds: [[1, 2], new Int32Array(2), new Uint32Array(), Uint32Array.of(4096), null],
+        beginToken: [-1, 0.5, 512, 2 ** 60, undefined],
+        nextTokenId: [undefined, -1, 2 ** 32],
+        logprobPositions: [null, [1], Float64Array.of(NaN), Float64Array.of(0), Float64Array.of(9)],
+      },
+    ],
+    [
+      'decodeStep',
+      (change) => [engine, [{ ...greedyItem(scratch, [1], 0), ...(change as object) }]],
+      {
+        tokenIds: [null, [1], new Float32Array(1)],
+        logprobTargets: [undefined, [1]],
+        sample: [undefined, 1],
+        sampling: [
+          null,
+          {},
+          { temperature: NaN, topK: 0, topP: 1, seed: 0n },
+          { temperature: 0, topK: -1, topP: 1, seed: 0n },
+          { temperature: 0, topK: 0, topP: 1, seed: 0 },
+          { temperature: 0, topK: 0, topP: 1, seed: -1n },
+          { temperature: 0, topK: 0, topP: 1, seed: 2n ** 64n },
+        ],
+        tokenIndex: [-1, undefined, 2 ** 60],
+        forcedTokenId: [undefined, -1],
+      },
+    ],
+  ];
+  for (const [name, args, fields] of cases) {
+    for (const [field, values] of Object.entries(fields)) {
+      for (const value of values) await refuses(name, args({ [field]: value }));
+    }
+  }
+  await refuses('prefillChunk', [prefill, chunkRequest([1], 0, 1), null]);
+  await refuses('decodeStep', [engine, null]);
+  await refuses('appendLogits', [scratch, Uint32Array.of(1), Float64Array.of(1)]);
+  assert.equal(native.decodeSessionTokens(scratch), 0, 'nothing was appended');
+});
+
+test('nothing throws in place of rejecting', () => {
+  for (const name of ['openEngine', 'closeEngine', 'prefillChunk', 'decodeStep', 'appendLogits']) {
+    const promise = loose[name]?.();
+    assert.ok(promise instanceof Promise, name);
+    promise.catch(() => undefined);
+  }
+});
+
+test('what a getter throws rejects as it is', async () => {
+  const request = {
+    get beginToken(): number {
+      throw new RangeError('from the getter');
+    },
+  };
+  await assert.rejects(
+    native.prefillChunk(prefill, request as native.PrefillChunkRequest, ignoreProgress),
+    RangeError,
+  );
+});
+
+test('a model folder that is missing or corrupt is MODEL_INVALID', async () => {
+  const folder = join(store.root, 'model');
+  const open = () => native.openEngine({ ...ENGINE_OPTIONS, modelDirectory: folder });
+  await assert.rejects(open(), withCode('MODEL_INVALID'));
+  mkdirSync(folder);
+  await assert.rejects(open(), withCode('MODEL_INVALID'));
+  for (const name of readdirSync(MODEL_DIRECTORY)) {
+    copyFileSync(join(MODEL_DIRECTORY, name), join(folder, name));
+  }
+  await native.closeEngine(await open());
+  truncateSync(join(folder, 'model-00002-of-00003.safetensors'), 1000);
+  await assert.rejects(open(), withCode('MODEL_INVALID'));
+  writeFileSync(join(folder, 'config.json'), '{');
+  await assert.rejects(open(), withCode('MODEL_INVALID'));
+});
+
+test('an unknown device is UNSUPPORTED or INVALID_ARGUMENT', async () => {
+  await assert.rejects(
+    native.openEngine({ ...ENGINE_OPTIONS, device: 'abacus' as native.Device }),
+    withCode('UNSUPPORTED'),
+  );
+});
+
+test('a closed engine refuses work and closes again without complaint', async () => {
+  const other = await native.openEngine(ENGINE_OPTIONS);
+  const session = native.openScratchSession(other);
+  const running = native.appendLogits(session, Uint32Array.of(1, 2), Float64Array.of(1));
+  const closing = native.closeEngine(other);
+  assert.equal((await running).length, 4096, 'what was queued before still runs');
+  await closing;
+  await native.closeEngine(other);
+  await refuses('engineInfo', [other]);
+  await refuses('openScratchSession', [other]);
+  await refuses('openPrefillSession', [other, store.handle, newKey()]);
+  await refuses('decodeStep', [other, [greedyItem(session, [1], 0)]]);
+  await refuses('appendLogits', [session, Uint32Array.of(1), Float64Array.of(0)]);
+  native.closeDecodeSession(session);
+});

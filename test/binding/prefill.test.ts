@@ -1,0 +1,235 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import * as native from '../../native/ts/index.js';
+import {
+  chunkRequest,
+  decodeGreedily,
+  ENGINE_OPTIONS,
+  greedyItem,
+  ignoreProgress,
+  needleSamples,
+  newKey,
+  prefillAndSeal,
+  TemporaryStore,
+  withCode,
+} from './native-fixture.js';
+
+const [short, long] = needleSamples();
+assert.ok(short && long);
+const store = new TemporaryStore();
+let engine: native.EngineHandle;
+
+before(async () => {
+  engine = await native.openEngine(ENGINE_OPTIONS);
+});
+after(async () => {
+  await native.closeEngine(engine);
+  store.remove();
+});
+
+test('a prompt prefilled in chunks, sealed and handed off is answered', async () => {
+  const answer = short.answer_positions.map((position) => short.ids[position]);
+  const promptEnd = short.answer_positions[0] ?? 0;
+  const key = newKey();
+  const before = native.engineCounters(engine);
+  const prefill = native.openPrefillSession(engine, store.handle, key);
+  const handOff = await prefillAndSeal(prefill, short.ids, [512, 1536, promptEnd]);
+  assert.deepEqual(
+    native
+      .prefillSessionSegments(prefill)
+      .map(({ beginToken, endToken }) => [beginToken, endToken]),
+    [
+      [0, 512],
+      [512, 1536],
+      [1536, promptEnd],
+    ],
+  );
+  const decode = await native.openDecodeSession(engine, store.handle, key, handOff);
+  native.closePrefillSession(prefill);
+  assert.equal(native.decodeSessionTokens(decode), promptEnd);
+  assert.deepEqual(await decodeGreedily(engine, decode, answer.length), answer);
+  assert.equal(native.decodeSessionTokens(decode), promptEnd + answer.length - 1);
+  const counters = native.engineCounters(engine);
+  assert.equal(counters.prefillChunks - before.prefillChunks, 3);
+  assert.equal(counters.prefillTokens - before.prefillTokens, promptEnd);
+  assert.equal(counters.decodeSteps - before.decodeSteps, answer.length);
+  native.closeDecodeSession(decode);
+  native.removeSessionFiles(store.handle, key.sessionId);
+  store.assertNothingHeld();
+  assert.equal(store.status().files, 0);
+});
+
+test('log-probabilities of prompt tokens come back for the positions asked for', async () => {
+  const prefill = native.openPrefillSession(engine, store.handle, newKey());
+  const promptEnd = short.answer_positions[0] ?? 0;
+  await native.prefillChunk(prefill, chunkRequest(short.ids, 0, 1536), ignoreProgress);
+  const { logprobs, ranks, segment } = await native.prefillChunk(
+    prefill,
+    chunkRequest(short.ids, 1536, promptEnd, {
+      nextTokenId: short.ids[promptEnd] ?? null,
+      logprobPositions: Float64Array.of(1537, promptEnd),
+    }),
+    ignoreProgress,
+  );
+  assert.deepEqual([segment.beginToken, segment.endToken], [1536, promptEnd]);
+  assert.equal(logprobs.length, 2);
+  assert.equal(ranks.length, 2);
+  assert.equal(ranks[1], 1, 'the first token of the answer is the likeliest one');
+  assert.ok((logprobs[1] ?? -1) > Math.log(0.5), 'and more likely than all others together');
+  assert.ok((logprobs[0] ?? 1) <= 0);
+  native.closePrefillSession(prefill);
+});
+
+test('the event loop stays free during a long prefill, and progress arrives', async () => {
+  const prefill = native.openPrefillSession(engine, store.handle, newKey());
+  const shares: number[] = [];
+  let ticks = 0;
+  const ticking = setInterval(() => (ticks += 1), 5);
+  const start = performance.now();
+  await native.prefillChunk(prefill, chunkRequest(long.ids, 0, long.ids.length), (share) =>
+    shares.push(share),
+  );
+  const elapsedMs = performance.now() - start;
+  clearInterval(ticking);
+  // 5 ms ticks on a busy machine: a tenth of them is still ten thousand times a blocked loop's.
+  assert.ok(ticks >= elapsedMs / 50, `${ticks} ticks in ${elapsedMs} ms`);
+  assert.ok(shares.length >= 2, `${shares.length} progress calls`);
+  assert.deepEqual(
+    shares,
+    shares.toSorted((a, b) => a - b),
+    'progress never goes back',
+  );
+  assert.ok(shares.every((share) => share > 0 && share <= 1));
+  native.closePrefillSession(prefill);
+});
+
+test('a chunk cancelled in the middle rejects within 500 ms and leaves nothing', async () => {
+  const files = store.status().files;
+  const prefill = native.openPrefillSession(engine, store.handle, newKey());
+  let cancelledAt = 0;
+  const running = native.prefillChunk(prefill, chunkRequest(long.ids, 0, long.ids.length), () => {
+    if (cancelledAt !== 0) return;
+    cancelledAt = performance.now();
+    native.cancelPrefillSession(prefill);
+  });
+  await assert.rejects(running, withCode('CANCELLED'));
+  const elapsedMs = performance.now() - cancelledAt;
+  assert.ok(cancelledAt > 0 && elapsedMs < 500, `${elapsedMs} ms from cancel to rejection`);
+  native.closePrefillSession(prefill);
+  store.assertNothingHeld();
+  assert.equal(store.status().files, files, 'the unfinished segment is gone');
+});
+
+test('work that waits behind another session is cancelled without waiting', async () => {
+  const first = native.openPrefillSession(engine, store.handle, newKey());
+  const second = native.openPrefillSession(engine, store.handle, newKey());
+  const order: string[] = [];
+  const running = native
+    .prefillChunk(first, chunkRequest(long.ids, 0, 2048), ignoreProgress)
+    .then(() => order.push('first'));
+  const waiting = native.prefillChunk(second, chunkRequest(long.ids, 0, 512), ignoreProgress);
+  native.cancelPrefillSession(second);
+  await assert.rejects(waiting, withCode('CANCELLED'));
+  order.push('second');
+  await running;
+  assert.deepEqual(order, ['second', 'first']);
+  native.closePrefillSession(first);
+  native.closePrefillSession(second);
+  store.assertNothingHeld();
+});
+
+test('closing during a chunk lets it end, and then frees', async () => {
+  const prefill = native.openPrefillSession(engine, store.handle, newKey());
+  const running = native.prefillChunk(prefill, chunkRequest(short.ids, 0, 512), ignoreProgress);
+  native.closePrefillSession(prefill);
+  native.closePrefillSession(prefill);
+  await assert.rejects(
+    native.prefillChunk(prefill, chunkRequest(short.ids, 512, 1024), ignoreProgress),
+    withCode('INVALID_ARGUMENT'),
+  );
+  assert.equal((await running).segment.endToken, 512);
+  store.assertNothingHeld();
+});
+
+test('a new prefill session adopts the segments of an earlier one', async () => {
+  const key = newKey();
+  const first = native.openPrefillSession(engine, store.handle, key);
+  await native.prefillChunk(first, chunkRequest(short.ids, 0, 1024), ignoreProgress);
+  native.closePrefillSession(first);
+  const second = native.openPrefillSession(engine, store.handle, key);
+  const segments = native.prefillSessionSegments(second);
+  assert.deepEqual(
+    segments.map(({ endToken }) => endToken),
+    [1024],
+  );
+  const newer = native.openPrefillSession(engine, store.handle, { ...key, epoch: 2 });
+  assert.deepEqual(native.prefillSessionSegments(newer), []);
+  native.closePrefillSession(second);
+  native.closePrefillSession(newer);
+});
+
+test('an item of a closed session fails alone', async () => {
+  const key = newKey();
+  const prefill = native.openPrefillSession(engine, store.handle, key);
+  const handOff = await prefillAndSeal(prefill, short.ids, [600]);
+  const open = await native.openDecodeSession(engine, store.handle, key, handOff);
+  const closed = await native.openDecodeSession(engine, store.handle, key, handOff);
+  native.closeDecodeSession(closed);
+  const [bad, good] = await native.decodeStep(engine, [
+    greedyItem(closed, [], 0),
+    greedyItem(open, [], 0),
+  ]);
+  assert.equal(bad?.error?.code, 'INVALID_ARGUMENT');
+  assert.equal(bad.tokenId, null);
+  assert.equal(good?.error, null);
+  assert.notEqual(good.tokenId, null);
+  native.cancelDecodeSession(open);
+  const [cancelled] = await native.decodeStep(engine, [greedyItem(open, [5], 1)]);
+  assert.equal(cancelled?.error?.code, 'CANCELLED');
+  native.closeDecodeSession(open);
+  native.closePrefillSession(prefill);
+  store.assertNothingHeld();
+});
+
+test('forced tokens and targets of an appended turn come back with their ranks', async () => {
+  const session = native.openScratchSession(engine);
+  const [result] = await native.decodeStep(engine, [
+    {
+      ...greedyItem(session, short.ids.slice(0, 4), 0),
+      logprobTargets: Uint32Array.of(short.ids[1] ?? 0, 0xffffffff, short.ids[3] ?? 0, 7),
+      forcedTokenId: 42,
+    },
+  ]);
+  assert.equal(result?.error, null);
+  assert.equal(result.tokenId, 42);
+  assert.ok(result.logprob < 0 && result.rank >= 1);
+  assert.ok(result.targetLogprobs && result.targetRanks);
+  assert.deepEqual(
+    [...result.targetLogprobs].map((value) => Number.isNaN(value)),
+    [false, true, false, false],
+  );
+  assert.equal(result.targetRanks[1], 0);
+  native.closeDecodeSession(session);
+});
+
+test('a damaged hand-off, or one of another key, is DATA_LOSS', async () => {
+  const key = newKey();
+  const prefill = native.openPrefillSession(engine, store.handle, key);
+  const handOff = await prefillAndSeal(prefill, short.ids, [512]);
+  native.closePrefillSession(prefill);
+  const flipped = handOff.map((byte, i) => (i === handOff.length - 1 ? byte ^ 1 : byte));
+  const attempts: [native.SessionKey, Uint8Array][] = [
+    [key, flipped],
+    [key, handOff.subarray(0, 100)],
+    [key, new Uint8Array()],
+    [{ ...key, epoch: 2 }, handOff],
+    [{ ...key, fingerprint: '0'.repeat(32) }, handOff],
+  ];
+  for (const [otherKey, bytes] of attempts) {
+    await assert.rejects(
+      native.openDecodeSession(engine, store.handle, otherKey, bytes),
+      withCode('DATA_LOSS'),
+    );
+  }
+  store.assertNothingHeld();
+});
