@@ -15,7 +15,7 @@ const ADVICE: Readonly<Record<ErrorCode, readonly [meaning: string, change: stri
     'Send UTF-8; a character may be split between parts but not left open at the end.',
   ],
   TOKEN_ID_OUT_OF_RANGE: [
-    'A token id is not in the model’s vocabulary.',
+    "A token id is not in the model's vocabulary.",
     'Send ids below the `vocab_size` that `ListModels` gives.',
   ],
   INVALID_SAMPLING: [
@@ -28,7 +28,7 @@ const ADVICE: Readonly<Record<ErrorCode, readonly [meaning: string, change: stri
     'Shorten the prompt, or ask for a larger `max_prompt_tokens` where the model allows it.',
   ],
   CHAT_TEMPLATE_FAILED: [
-    'The model’s chat template refused the messages, or the model has none.',
+    "The model's chat template refused the messages, or the model has none.",
     'Send roles in the order that the template knows, or raw text.',
   ],
   POLICY_NOT_AVAILABLE: [
@@ -88,18 +88,18 @@ const ADVICE: Readonly<Record<ErrorCode, readonly [meaning: string, change: stri
     'The model folder is missing, damaged, or of a shape that is not supported.',
     'Check the folder with `longshadow models inspect DIR`.',
   ],
-  CANCELLED: ['The client, or someone with the session’s id, cancelled it.', 'Nothing.'],
+  CANCELLED: ["The client, or someone with the session's id, cancelled it.", 'Nothing.'],
   DEADLINE_EXCEEDED: [
     'The session did not end before its deadline.',
     'Give it more time or a shorter prompt.',
   ],
   UNAUTHENTICATED: [
     'The caller showed no certificate or key that is accepted.',
-    'Present a client certificate of the cluster’s authority.',
+    "Present a client certificate of the cluster's authority.",
   ],
   INTERNAL: [
-    'A bug. The cause is in the service’s log, never in the answer.',
-    'Report it with the session’s id and the time.',
+    "A bug. The cause is in the service's log, never in the answer.",
+    "Report it with the session's id and the time.",
   ],
 };
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { filesUnder } from './fingerprint.mjs';
 import { buildNative } from './native-build.mjs';
-import { runAloud } from './run.mjs';
+import { capture, runAloud } from './run.mjs';
 
 /** No single test may take longer; a hang then fails by name instead of by the whole run. */
 const TEST_TIMEOUT_MS = 300_000;
@@ -55,10 +55,12 @@ async function fuzzTests() {
 
 function ctest(folder, selection) {
   return withScratchFile('ctest.xml', async (report) => {
-    const code = await runAloud('ctest', [
-      ...['--test-dir', folder, '--output-on-failure', '--no-tests=error', '--timeout', '300'],
-      ...['--quiet', '--output-junit', report, ...selection],
+    const { code, output } = await capture('ctest', [
+      ...['--test-dir', folder, '--output-on-failure', '--no-tests=error', '--parallel', '2'],
+      ...['--timeout', String(TEST_TIMEOUT_MS / 1000), '--output-junit', report, ...selection],
     ]);
+    const isWorthShowing = (line) => !/^\s*Start +\d+:|^ *\d+\/\d+ Test .* Passed /.test(line);
+    if (code !== 0) console.log(output.split('\n').filter(isWorthShowing).join('\n'));
     return withExitStatus(countJunit(readFileSync(report, 'utf8')), code);
   });
 }
