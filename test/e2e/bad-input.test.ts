@@ -71,7 +71,7 @@ const BAD_CALLS: readonly BadCall[] = [
     what: 'a part that passes max_prompt_tokens',
     requests: [
       header({ maxPromptTokens: 100 }),
-      { part: { tokenIds: { ids: Array(101).fill(5) } } },
+      { part: { tokenIds: { ids: Array<number>(101).fill(5) } } },
     ],
     code: status.INVALID_ARGUMENT,
     details: /^PROMPT_TOO_LONG: .*100.*max_prompt_tokens/s,
@@ -354,7 +354,7 @@ test('a Redis that does not answer is named', async () => {
       ...process.env,
       REDIS_URL: `unix://${join(folder, 'absent.sock')}`,
       ROUTER_LISTEN: '127.0.0.1:0',
-      ROUTER_MODEL_DIR: NEEDLE_MODEL,
+      ROUTER_MODELS: `${MODEL}=${NEEDLE_MODEL}`,
     },
     encoding: 'utf8',
     timeout: 60_000,
@@ -364,15 +364,15 @@ test('a Redis that does not answer is named', async () => {
 });
 
 for (const role of ['router', 'worker', 'decode']) {
-  test(`the ${role} refuses a non-loopback address without TLS`, async () => {
-    const error = await startFailureOn(role, '0.0.0.0:0');
+  test(`the ${role} refuses a non-loopback address without TLS`, () => {
+    const error = startFailureOn(role, '0.0.0.0:0');
     assert.match(error, /LONGSHADOW_TLS_CERT/);
     assert.match(error, /loopback|TLS/);
   });
 }
 
 /** The service alone, against the running cluster's Redis, with `listen` as its address. */
-function startFailureOn(role: string, listen: string): Promise<string> {
+function startFailureOn(role: string, listen: string): string {
   const main = join(import.meta.dirname, `../../services/${role}/main.ts`);
   const prefix = role.toUpperCase();
   const { status: code, stderr } = spawnSync(process.execPath, ['--import', 'tsx', main], {
@@ -380,6 +380,7 @@ function startFailureOn(role: string, listen: string): Promise<string> {
       ...process.env,
       REDIS_URL: cluster.cluster.redisUrl,
       [`${prefix}_LISTEN`]: listen,
+      ROUTER_MODELS: `${MODEL}=${NEEDLE_MODEL}`,
       [`${prefix}_MODEL_DIR`]: NEEDLE_MODEL,
       [`${prefix}_STORE_DIR`]: join(folder, 'other-store'),
     },
@@ -387,5 +388,5 @@ function startFailureOn(role: string, listen: string): Promise<string> {
     timeout: 60_000,
   });
   assert.equal(code, 1, stderr);
-  return Promise.resolve(stderr);
+  return stderr;
 }

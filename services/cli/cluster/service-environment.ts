@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import type { ServiceRole } from './service-child.js';
 
 /** What a cluster decides for each of its services. */
@@ -19,7 +20,11 @@ export function serviceEnvironment(role: ServiceRole, place: ServicePlace): Node
     LONGSHADOW_EXIT_WITH_PARENT: '1',
     REDIS_URL: place.redisUrl,
     [`${prefix}_LISTEN`]: place.listen,
-    [`${prefix}_MODEL_DIR`]: place.modelDirectory,
-    [`${prefix}_STORE_DIR`]: place.storeDirectory,
+    ...(role === 'router'
+      ? { ROUTER_MODELS: `${basename(place.modelDirectory)}=${place.modelDirectory}` }
+      : {
+          [`${prefix}_MODEL_DIR`]: place.modelDirectory,
+          [`${prefix}_STORE_DIR`]: place.storeDirectory,
+        }),
   };
 }
