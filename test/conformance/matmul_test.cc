@@ -63,7 +63,7 @@ TEST_P(MatMulTest, MultipliesManyRows) {
 }
 
 TEST_P(MatMulTest, TheBitsOfARowDoNotDependOnItsBatch) {
-  constexpr std::int64_t kRows = 700;
+  constexpr std::int64_t kRows = 700;  // more than one row block of any kernel
   constexpr std::int64_t kOut = 200;
   for (const Types types : kTypes) {
     for (const std::int64_t in : {96, 512, 1280}) {

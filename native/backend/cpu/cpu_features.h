@@ -4,7 +4,7 @@
 
 namespace longshadow::cpu {
 
-/// The code path of this process: the best one this CPU has, or the one LONGSHADOW_CPU_ISA names.
+/// The code path of this process: the fastest one on this CPU, or the one LONGSHADOW_CPU_ISA names.
 /// Throws kUnsupported when the value is unknown, when this CPU (or its operating system) lacks
 /// that path, and on a CPU without AVX2 and FMA.
 const Kernels& ChooseKernels();

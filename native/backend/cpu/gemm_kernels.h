@@ -29,9 +29,12 @@ inline void StoreGemmTile(const GemmArgs& g, std::int64_t row, std::int64_t colu
   }
 }
 
-template <int ROWS>
+inline Vec LoadWeights(const float* w) { return Load(w); }
+inline Vec LoadWeights(const std::uint16_t* w) { return LoadBf16(w); }
+
+template <int ROWS, typename Element>
 inline void GemmF32Tile(const GemmArgs& g, std::int64_t row, std::int64_t column) {
-  const float* w = static_cast<const float*>(g.panel) + column;
+  const auto* w = static_cast<const Element*>(g.panel) + column;
   const float* x = static_cast<const float*>(g.x) + row * g.x_stride;
   Vec acc[ROWS][kGemmVecs];
 #pragma GCC unroll 8
@@ -42,7 +45,7 @@ inline void GemmF32Tile(const GemmArgs& g, std::int64_t row, std::int64_t column
   for (std::int64_t i = 0; i < g.in; ++i, w += kPanel) {
     Vec weights[kGemmVecs];
 #pragma GCC unroll 8
-    for (int v = 0; v < kGemmVecs; ++v) weights[v] = Load(w + v * kLanes);
+    for (int v = 0; v < kGemmVecs; ++v) weights[v] = LoadWeights(w + v * kLanes);
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; ++r) {
       const Vec value = Set1(x[r * g.x_stride + i]);
@@ -84,7 +87,11 @@ inline void ForGemmTiles(const GemmArgs& g) {
 template <int ROWS>
 struct F32Tile {
   static void Run(const GemmArgs& g, std::int64_t row, std::int64_t column) {
-    GemmF32Tile<ROWS>(g, row, column);
+    if (g.panel_bf16) {
+      GemmF32Tile<ROWS, std::uint16_t>(g, row, column);
+    } else {
+      GemmF32Tile<ROWS, float>(g, row, column);
+    }
   }
 };
 

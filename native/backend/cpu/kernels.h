@@ -23,7 +23,8 @@ struct GemmArgs {
   std::int64_t x_stride = 0;
   std::int64_t rows = 0;
   std::int64_t in = 0;
-  const void* panel = nullptr;  // f32 [in][64]; gemm_bf16: bf16 [in / 2][64][2]
+  const void* panel = nullptr;  // [in][64]; gemm_bf16: [in / 2][64][2]
+  bool panel_bf16 = false;      // gemm_f32: the panel's elements are bf16
   float* y = nullptr;           // [rows, columns]
   std::int64_t y_stride = 0;
   std::int64_t columns = 0;  // 1..64

@@ -1,6 +1,9 @@
 #include "onednn_products.h"
 
 #include <algorithm>
+#include <compare>
+#include <map>
+#include <mutex>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <utility>
 #include <vector>
@@ -8,8 +11,20 @@
 namespace longshadow::cpu {
 namespace {
 
-// rows, in, out, x stride, y stride, accumulate
-using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t, bool>;
+constexpr std::int64_t kRowBlock = 256;
+constexpr std::int64_t kColumnBlock = 512;  // with kRowBlock: 512 KiB of y, which stay in L2
+
+/// One call of oneDNN.
+struct Shape {
+  std::int64_t rows = 0;
+  std::int64_t features = 0;
+  std::int64_t columns = 0;
+  std::int64_t x_stride = 0;
+  std::int64_t y_stride = 0;
+  bool accumulate = false;
+
+  auto operator<=>(const Shape&) const = default;
+};
 
 struct Product {
   dnnl::matmul::primitive_desc description;
@@ -21,15 +36,14 @@ dnnl::memory::desc Strided(std::int64_t rows, std::int64_t columns, std::int64_t
   return {dnnl::memory::dims{rows, columns}, type, dnnl::memory::dims{stride, 1}};
 }
 
-Product MakeProduct(const dnnl::engine& engine, const Key& key) {
-  const auto [rows, in, out, x_stride, y_stride, accumulate] = key;
-  const auto x = Strided(rows, in, x_stride, dnnl::memory::data_type::bf16);
-  const dnnl::memory::desc w({in, out}, dnnl::memory::data_type::bf16,
+Product MakeProduct(const dnnl::engine& engine, const Shape& shape) {
+  const auto x = Strided(shape.rows, shape.features, shape.x_stride, dnnl::memory::data_type::bf16);
+  const dnnl::memory::desc w({shape.features, shape.columns}, dnnl::memory::data_type::bf16,
                              dnnl::memory::format_tag::BA16a64b2a);
-  const auto y = Strided(rows, out, y_stride, dnnl::memory::data_type::f32);
+  const auto y = Strided(shape.rows, shape.columns, shape.y_stride, dnnl::memory::data_type::f32);
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  if (accumulate) {
+  if (shape.accumulate) {
     dnnl::post_ops operations;
     operations.append_sum(1.0F);
     attributes.set_post_ops(operations);
@@ -47,12 +61,29 @@ Product MakeProduct(const dnnl::engine& engine, const Key& key) {
 struct OneDnnProducts::State {
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
   std::vector<dnnl::stream> streams;  // one a thread
-  std::map<Key, Product> products;
+  std::mutex mutex;
+  std::map<Shape, Product> products;  // guarded by mutex; elements stay where they are
 
-  const Product& Find(const Key& key) {
-    const auto found = products.find(key);
+  const Product& Find(const Shape& shape) {
+    const std::lock_guard lock(mutex);
+    const auto found = products.find(shape);
     if (found != products.end()) return found->second;
-    return products.emplace(key, MakeProduct(engine, key)).first->second;
+    return products.emplace(shape, MakeProduct(engine, shape)).first->second;
+  }
+
+  void Execute(const Product& product, const void* x, const void* weights, float* y,
+               CpuContext& context, std::int32_t thread) {
+    const dnnl::memory::desc scratch = product.description.scratchpad_desc();
+    const auto bytes = static_cast<std::int64_t>(scratch.get_size());
+    const auto view = [&](const dnnl::memory::desc& desc, const void* data) {
+      return dnnl::memory(desc, engine, const_cast<void*>(data));
+    };
+    product.primitive.execute(
+        streams[static_cast<std::size_t>(thread)],
+        {{DNNL_ARG_SRC, view(product.description.src_desc(), x)},
+         {DNNL_ARG_WEIGHTS, view(product.description.weights_desc(), weights)},
+         {DNNL_ARG_DST, view(product.description.dst_desc(), y)},
+         {DNNL_ARG_SCRATCHPAD, view(scratch, context.Scratch(thread, bytes + 64))}});
   }
 };
 
@@ -70,34 +101,25 @@ OneDnnProducts::~OneDnnProducts() = default;
 
 void OneDnnProducts::Run(ConstMatrixView x, const PackedWeight& weight, MatrixView y,
                          bool accumulate) {
-  // Equal shares of at most 256 rows, in whole register tiles.
-  const std::int64_t threads = context_.pool.threads();
-  const std::int64_t share = (x.rows + threads - 1) / threads;
-  const std::int64_t block = std::min<std::int64_t>(256, (share + 15) / 16 * 16);
-  const std::int64_t tasks = (x.rows + block - 1) / block;
-  const auto key = [&](std::int64_t rows) {
-    return Key{rows, weight.in_features(), weight.out_features(), x.stride, y.stride, accumulate};
-  };
-  const Product& whole = state_->Find(key(std::min(block, x.rows)));
-  const Product& last = state_->Find(key(x.rows - (tasks - 1) * block));
-  context_.pool.Run(tasks, [&](std::int64_t task, std::int32_t thread) {
-    const Product& product = task == tasks - 1 ? last : whole;
-    const dnnl::engine& engine = state_->engine;
-    auto* x_rows = static_cast<std::uint16_t*>(const_cast<void*>(x.data)) + task * block * x.stride;
-    auto* y_rows = static_cast<float*>(y.data) + task * block * y.stride;
-    const auto scratch = product.description.scratchpad_desc();
-    const dnnl::memory source(product.description.src_desc(), engine, x_rows);
-    const dnnl::memory weights(product.description.weights_desc(), engine,
-                               const_cast<std::byte*>(weight.panel(0)));
-    const dnnl::memory target(product.description.dst_desc(), engine, y_rows);
-    const dnnl::memory pad(
-        scratch, engine,
-        context_.Scratch(thread, static_cast<std::int64_t>(scratch.get_size()) + 64));
-    const dnnl::stream& stream = state_->streams[static_cast<std::size_t>(thread)];
-    product.primitive.execute(stream, {{DNNL_ARG_SRC, source},
-                                       {DNNL_ARG_WEIGHTS, weights},
-                                       {DNNL_ARG_DST, target},
-                                       {DNNL_ARG_SCRATCHPAD, pad}});
+  const std::int64_t share = (x.rows + context_.pool.threads() - 1) / context_.pool.threads();
+  const std::int64_t row_block = std::min(kRowBlock, (share + 15) / 16 * 16);
+  const std::int64_t row_blocks = (x.rows + row_block - 1) / row_block;
+  const std::int64_t column_blocks = (y.cols + kColumnBlock - 1) / kColumnBlock;
+  context_.pool.Run(row_blocks * column_blocks, [&](std::int64_t task, std::int32_t thread) {
+    const std::int64_t row = task / column_blocks * row_block;
+    const std::int64_t column = task % column_blocks * kColumnBlock;
+    Shape shape{.rows = std::min(row_block, x.rows - row),
+                .columns = std::min(kColumnBlock, y.cols - column),
+                .x_stride = x.stride,
+                .y_stride = y.stride};
+    for (std::int64_t begin = 0; begin < x.cols; begin += kFeatureBlock) {
+      shape.features = std::min(kFeatureBlock, x.cols - begin);
+      shape.accumulate = accumulate || begin > 0;
+      state_->Execute(state_->Find(shape),
+                      static_cast<const std::uint16_t*>(x.data) + row * x.stride + begin,
+                      weight.panel(begin, column / kPanel),
+                      static_cast<float*>(y.data) + row * y.stride + column, context_, thread);
+    }
   });
 }
 

@@ -1,9 +1,7 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
-#include <tuple>
 
 #include "cpu_context.h"
 #include "packed_weight.h"
@@ -13,6 +11,8 @@ namespace longshadow::cpu {
 /// bf16 x bf16 -> f32 products of many rows by oneDNN, over our packed panels as they are.
 /// oneDNN runs single-threaded inside each of our threads (see ThreadPool::Run), so that no
 /// OpenMP team exists, let alone spins. Primitives are kept for each shape.
+/// Input features go in blocks of kFeatureBlock, as in the kernels for few rows: over one block
+/// oneDNN 2.6 adds up in ascending order, so a row has the same bits whichever of the two ran.
 class OneDnnProducts {
  public:
   explicit OneDnnProducts(CpuContext& context);

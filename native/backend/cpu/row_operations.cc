@@ -6,10 +6,11 @@
 namespace longshadow::cpu {
 namespace {
 
-/// Runs work(row, thread) over all rows, a few rows a task.
+/// Runs work(row, thread) over all rows; a task has as many as make it worth a thread's waking.
 template <typename Work>
-void ForRows(CpuContext& context, std::int64_t rows, const Work& work) {
-  const std::int64_t block = std::clamp<std::int64_t>(rows / (4 * context.pool.threads()), 1, 16);
+void ForRows(CpuContext& context, std::int64_t rows, std::int64_t cols, const Work& work) {
+  constexpr std::int64_t kTaskElements = 1 << 15;
+  const std::int64_t block = std::max<std::int64_t>(1, kTaskElements / cols);
   context.pool.Run((rows + block - 1) / block, [&](std::int64_t task, std::int32_t thread) {
     const std::int64_t end = std::min(rows, (task + 1) * block);
     for (std::int64_t row = task * block; row < end; ++row) work(row, thread);
@@ -43,7 +44,7 @@ void Embed(CpuContext& context, ConstMatrixView table, std::span<const std::uint
           "Embed: shapes or dtype of x");
   Require(std::all_of(ids.begin(), ids.end(), [&](std::uint32_t id) { return id < table.rows; }),
           "Embed: a token id is past the end of the table");
-  ForRows(context, x.rows, [&](std::int64_t row, std::int32_t) {
+  ForRows(context, x.rows, x.cols, [&](std::int64_t row, std::int32_t) {
     auto* to = static_cast<float*>(x.data) + row * x.stride;
     const std::int64_t at =
         static_cast<std::int64_t>(ids[static_cast<std::size_t>(row)]) * table.stride;
@@ -60,7 +61,7 @@ void RmsNorm(CpuContext& context, ConstMatrixView x, std::span<const float> weig
   Require(x.dtype == DType::kF32 && out.rows == x.rows && out.cols == x.cols &&
               static_cast<std::int64_t>(weight.size()) == x.cols,
           "RmsNorm: shapes or dtype");
-  ForRows(context, x.rows, [&](std::int64_t row, std::int32_t thread) {
+  ForRows(context, x.rows, x.cols, [&](std::int64_t row, std::int32_t thread) {
     WriteRow(context, thread, out, row, [&](float* to) {
       context.kernels.rms_norm(FloatRow(x, row), weight.data(), eps, x.cols, to);
     });
@@ -70,7 +71,7 @@ void RmsNorm(CpuContext& context, ConstMatrixView x, std::span<const float> weig
 void SiluMul(CpuContext& context, ConstMatrixView gate_up, MatrixView out) {
   Require(gate_up.dtype == DType::kF32 && gate_up.cols == 2 * out.cols && gate_up.rows == out.rows,
           "SiluMul: shapes or dtype");
-  ForRows(context, out.rows, [&](std::int64_t row, std::int32_t thread) {
+  ForRows(context, out.rows, out.cols, [&](std::int64_t row, std::int32_t thread) {
     const float* gate = FloatRow(gate_up, row);
     WriteRow(context, thread, out, row,
              [&](float* to) { context.kernels.silu_mul(gate, gate + out.cols, out.cols, to); });
@@ -87,7 +88,7 @@ void TokenLogprobs(CpuContext& context, ConstMatrixView logits,
   Require(std::all_of(targets.begin(), targets.end(),
                       [&](std::uint32_t target) { return target < logits.cols; }),
           "TokenLogprobs: a target is past the end of the vocabulary");
-  ForRows(context, logits.rows, [&](std::int64_t row, std::int32_t) {
+  ForRows(context, logits.rows, logits.cols, [&](std::int64_t row, std::int32_t) {
     const auto i = static_cast<std::size_t>(row);
     const float* values = FloatRow(logits, row);
     const std::int64_t target = targets[i];
