@@ -347,7 +347,7 @@ test('without redis-server and REDIS_URL, the error names both', async () => {
   assert.match(error.message, /REDIS_URL/);
 });
 
-test('a Redis that does not answer is named', async () => {
+test('a Redis that does not answer is named', () => {
   const main = join(import.meta.dirname, '../../services/router/main.ts');
   const { status: code, stderr } = spawnSync(process.execPath, ['--import', 'tsx', main], {
     env: {

@@ -35,8 +35,11 @@ for (const index of [0, 1]) {
     const result = await generate(cluster.client, { maxNewTokens: 20 }, idParts(prompt, 100));
     assert.deepEqual(result.ids, [...answer, END_ID]);
     assert.equal(result.finished.finishReason, 'FINISH_REASON_STOP');
-    assert.equal(result.finished.usage?.promptTokens, String(prompt.length));
-    assert.equal(result.finished.usage?.completionTokens, String(answer.length + 1));
+    assert.deepEqual(result.finished.usage, {
+      promptTokens: String(prompt.length),
+      cachedTokens: '0',
+      completionTokens: String(answer.length + 1),
+    });
     assert.equal(result.events[0]?.accepted?.model, MODEL);
     assert.ok(result.tokens.every(({ rank, logprob }) => rank === 1 && logprob <= 0));
     const processed = result.events.flatMap(({ progress }) =>
