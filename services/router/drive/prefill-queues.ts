@@ -103,7 +103,7 @@ export class BullPrefillQueues implements PrefillQueues {
     });
     events.on('completed', ({ jobId, returnvalue }) => {
       // BullMQ parses the JSON, whatever its type says.
-      waiting.get(jobId)?.resolve(returnvalue as unknown as PrefillJobResult);
+      waiting.get(jobId)?.resolve(returnvalue);
     });
     events.on('failed', ({ jobId, failedReason }) => {
       waiting.get(jobId)?.reject(failureOf(failedReason));

@@ -28,7 +28,7 @@ export async function startTurn(
   const { deadlineUnixMs, traceparent } = context;
   const run = await deps.driver.open(header, { deadlineUnixMs, traceparent });
   const onGone = (): void => {
-    const { reason } = context.signal;
+    const reason: unknown = context.signal.reason;
     run.disconnected(
       reason instanceof ServingError ? reason : new ServingError('CANCELLED', 'the client is gone'),
     );
