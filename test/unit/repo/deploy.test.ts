@@ -2,8 +2,10 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { readComposeFile } from './manifests.js';
-import { ROOT, readProjectFile } from './project-files.js';
+import { readComposeFile, renderKustomization, workload } from './manifests.js';
+import { ROOT, readProjectFile, unlessThere } from './project-files.js';
+import { SETTINGS } from '../../../scripts/docs/render-configuration.js';
+import { parseSettings } from '../../../services/platform/config/settings.js';
 
 const SERVICES = ['router', 'worker', 'decode'] as const;
 
@@ -77,3 +79,37 @@ test('compose publishes the router alone, on loopback', () => {
 test('images are pinned to a version everywhere', () => {
   for (const { image } of Object.values(compose.services)) assert.match(image, /:\d+\.\d+\.\d+/);
 });
+
+function settingsOf(service: string): (typeof SETTINGS)[number] {
+  const found = SETTINGS.find((spec) => spec.service === service);
+  assert.ok(found, `no settings for ${service}`);
+  return found;
+}
+
+/** Every variable is one that the service reads, and the service accepts them all together. */
+function assertAccepted(service: string, environment: Readonly<Record<string, string>>): void {
+  const spec = settingsOf(service);
+  const known = new Set(Object.values(spec.fields).map(({ env }) => env));
+  for (const name of Object.keys(environment)) {
+    assert.ok(known.has(name), `${service} does not read ${name}`);
+  }
+  parseSettings(spec, environment);
+}
+
+for (const service of SERVICES) {
+  test(`the ${service} accepts what compose sets`, () => {
+    assertAccepted(service, compose.services[service]?.environment ?? {});
+  });
+
+  test(`the ${service} accepts what Kubernetes sets`, { skip: unlessThere('kubectl') }, () => {
+    const containers = renderKustomization('k8s/base')
+      .filter(({ kind }) => kind === 'Deployment' || kind === 'StatefulSet')
+      .flatMap((object) => workload.parse(object).spec.template.spec.containers);
+    const { env = [] } = containers.find(({ name }) => name === service) ?? {};
+    // The pod's own facts and secrets come from elsewhere.
+    const own = env.filter(({ name }) => !name.startsWith('POD_'));
+    const values = own.map(({ name, value = 'redis://from-a-secret:6379/0' }) => [name, value]);
+    const text = JSON.stringify(Object.fromEntries(values)).replace(/\$\(POD_\w+\)/g, 'pod');
+    assertAccepted(service, JSON.parse(text) as Record<string, string>);
+  });
+}
