@@ -10,9 +10,9 @@ import type { HostStatus } from '../engine-host/host-status.js';
 
 /** What the decode measures. */
 export interface DecodeMetrics {
-  stepRan(step: { sessions: number; tokens: number; seconds: number }): void;
-  released(cancelToFreeMs: number): void;
-  holds(sessions: number, status: HostStatus): void;
+  readonly stepRan: (step: { sessions: number; tokens: number; seconds: number }) => void;
+  readonly released: (cancelToFreeMs: number) => void;
+  readonly holds: (sessions: number, status: HostStatus) => void;
 }
 
 export function decodeMetrics(registry: Registry, model: string): DecodeMetrics {

@@ -3,6 +3,9 @@ import { ServingError } from '../domain/serving-error.js';
 const MIB = 2 ** 20;
 /** What `docker run` and Kubernetes give /dev/shm unless told otherwise. */
 const CONTAINER_DEFAULT_BYTES = 64 * MIB;
+const CONTAINER_REMEDY =
+  'Containers give /dev/shm 64 MiB: use --shm-size (Docker), an emptyDir of medium Memory ' +
+  '(Kubernetes), or another directory in WORKER_STORE_DIR and DECODE_STORE_DIR.';
 /** Share of the file system's free bytes that sessions may reserve, unless a setting says. */
 const DEFAULT_SHARE = 0.8;
 
@@ -24,8 +27,7 @@ export function storeCapacity(store: {
   const { directory, capacityBytes, configuredBytes } = store;
   const remedy =
     capacityBytes <= CONTAINER_DEFAULT_BYTES
-      ? 'Containers give /dev/shm 64 MiB: use --shm-size (Docker), an emptyDir of medium Memory ' +
-        '(Kubernetes), or another directory in WORKER_STORE_DIR and DECODE_STORE_DIR.'
+      ? CONTAINER_REMEDY
       : 'Free space there, or set another directory in WORKER_STORE_DIR and DECODE_STORE_DIR.';
   if (configuredBytes !== null && configuredBytes > capacityBytes) {
     throw new ServingError(
@@ -44,4 +46,11 @@ export function storeCapacity(store: {
     );
   }
   return bytes;
+}
+
+/** What to tell the operator of a store that works but holds no long prompt; null if it is fine. */
+export function storeWarning(directory: string, capacityBytes: number): string | null {
+  if (capacityBytes > CONTAINER_DEFAULT_BYTES) return null;
+  const mebibytes = String(Math.floor(capacityBytes / MIB));
+  return `the value store ${directory} has only ${mebibytes} MiB in all. ${CONTAINER_REMEDY}`;
 }

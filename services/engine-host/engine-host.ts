@@ -42,7 +42,10 @@ export interface EngineHost {
   readonly model: string;
   readonly startedUnixMs: number;
   /** What the bytes of a session must carry in this engine's stage. */
-  fingerprint(session: { sessionId: string; epoch: number }, policy: ResolvedPolicy): string;
+  readonly fingerprint: (
+    session: { sessionId: string; epoch: number },
+    policy: ResolvedPolicy,
+  ) => string;
   /** Lets running work end, then frees the weights. */
   close(): Promise<void>;
 }

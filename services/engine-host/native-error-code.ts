@@ -1,7 +1,7 @@
 import { NativeError, type NativeErrorCode } from '../../native/ts/index.js';
 import { type ErrorCode, ServingError } from '../domain/serving-error.js';
 
-/** The service's code for each of the engine's. A row is missing: it does not compile. */
+/** The service's code for each of the engine's. A missing row does not compile. */
 export const CODE_BY_NATIVE_CODE: Readonly<Record<NativeErrorCode, ErrorCode>> = {
   INVALID_ARGUMENT: 'BAD_REQUEST',
   MODEL_INVALID: 'MODEL_INVALID',

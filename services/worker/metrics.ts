@@ -11,11 +11,11 @@ import type { HostStatus } from '../engine-host/host-status.js';
 
 /** What the worker measures. */
 export interface WorkerMetrics {
-  jobStarted(kind: string, waitMs: number): void;
-  jobEnded(kind: string, seconds: number): void;
-  chunkRan(chunk: PrefillChunkResult): void;
-  cancelled(cancelToFreeMs: number): void;
-  holds(sessions: number, status: HostStatus, freeBytes: number): void;
+  readonly jobStarted: (kind: string, waitMs: number) => void;
+  readonly jobEnded: (kind: string, seconds: number) => void;
+  readonly chunkRan: (chunk: PrefillChunkResult) => void;
+  readonly cancelled: (cancelToFreeMs: number) => void;
+  readonly holds: (sessions: number, status: HostStatus, freeBytes: number) => void;
 }
 
 export function workerMetrics(registry: Registry): WorkerMetrics {

@@ -9,7 +9,7 @@ import { toAppendTurn, toSessionId, toStartSession } from './convert.js';
 /** What the handlers delegate to. */
 export interface DecodeOperations {
   readonly sessions: Pick<DecodeSessions, 'start' | 'append' | 'release'>;
-  status(): HostStatus & {
+  readonly status: () => HostStatus & {
     readonly sessions: number;
     readonly decodeCalls: number;
     readonly decodeSteps: number;
@@ -27,7 +27,7 @@ export function decodeService(
       return { batchSessions };
     }, options),
     AppendTurn: unary(async (request) => {
-      const beginToken = await guarded(async () => sessions.append(toAppendTurn(request)));
+      const beginToken = await guarded(() => sessions.append(toAppendTurn(request)));
       return { beginToken };
     }, options),
     ReleaseSession: unary(async (request) => {

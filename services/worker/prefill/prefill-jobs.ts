@@ -26,9 +26,9 @@ export interface PrefillJobsOptions {
   ) => string;
   readonly nowUnixMs: () => number;
   readonly onJob: {
-    jobStarted(kind: string, waitMs: number): void;
-    jobEnded(kind: string, seconds: number): void;
-    chunkRan(chunk: PrefillChunkResult): void;
+    readonly jobStarted: (kind: string, waitMs: number) => void;
+    readonly jobEnded: (kind: string, seconds: number) => void;
+    readonly chunkRan: (chunk: PrefillChunkResult) => void;
   };
   readonly onError: (error: unknown) => void;
 }

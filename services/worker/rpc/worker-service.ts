@@ -11,9 +11,9 @@ const PIECE_BYTES = 2 ** 20;
 
 /** What the handlers delegate to. */
 export interface WorkerOperations {
-  handOff(sessionId: string, epoch: number): Promise<Uint8Array>;
-  release(sessionId: string, epoch: number): Promise<number>;
-  status(): HostStatus & {
+  readonly handOff: (sessionId: string, epoch: number) => Promise<Uint8Array>;
+  readonly release: (sessionId: string, epoch: number) => Promise<number>;
+  readonly status: () => HostStatus & {
     readonly sessions: number;
     readonly prefillChunks: number;
     readonly prefillTokens: number;

@@ -1,0 +1,390 @@
+import assert from 'node:assert/strict';
+import { setImmediate as tick } from 'node:timers/promises';
+import { test } from 'node:test';
+import type { DecodeItem, DecodeItemResult } from '../../../native/ts/index.js';
+import type { SessionEvent } from '../../../services/domain/session-event.js';
+import { BatchSession } from '../../../services/decode/loop/batch-session.js';
+import { DecodeLoop, type DecodeLoopOptions } from '../../../services/decode/loop/decode-loop.js';
+import type { TokenDecoder } from '../../../services/decode/loop/detokenize.js';
+import { EventPublisher } from '../../../services/decode/loop/event-publisher.js';
+import type { TurnRequest } from '../../../services/decode/loop/turn.js';
+
+const EOS = 3;
+const KV_BYTES_PER_TOKEN = 10;
+const PAGE_BYTES = 512 * KV_BYTES_PER_TOKEN;
+
+/** Each id is one letter: 'a' is 97. */
+const letters: TokenDecoder = {
+  piece: (tokenId) => (tokenId === EOS ? null : String.fromCharCode(tokenId)),
+  join: (pieces) => pieces.join(''),
+};
+
+interface StepCall {
+  readonly items: DecodeItem[];
+  /** Lets the step end. */
+  readonly end: (results?: DecodeItemResult[]) => void;
+  readonly fail: (error: Error) => void;
+}
+
+/** A loop over a stand-in for the engine whose steps end when the test says so. */
+function makeLoop(options: Partial<DecodeLoopOptions> = {}) {
+  const calls: StepCall[] = [];
+  const log: { sessionId: string; event: SessionEvent }[] = [];
+  const closed: string[] = [];
+  const cancelled: unknown[] = [];
+  const kept: BatchSession[] = [];
+  const engineClosed = new Set<unknown>();
+  let nowUnixMs = 1_000_000;
+  const publisher = new EventPublisher({
+    events: {
+      appendAll: async (appends) => {
+        await tick();
+        return appends.map(({ sessionId, event }) => log.push({ sessionId, event }));
+      },
+    },
+    onRefused: () => undefined,
+    onError: (error) => assert.fail(String(error)),
+    sleep: () => Promise.resolve(),
+    maxWaitingEvents: 64,
+  });
+  const loop = new DecodeLoop({
+    engine: {
+      step: (items) =>
+        new Promise((resolve, reject) => {
+          assert.ok(items.every(({ session }) => !engineClosed.has(session)));
+          calls.push({ items, end: (r) => resolve(r ?? items.map(echo)), fail: reject });
+        }),
+      cancel: (handle) => cancelled.push(handle),
+      close: (handle) => {
+        assert.ok(!engineClosed.has(handle), 'closed once');
+        engineClosed.add(handle);
+      },
+    },
+    publisher,
+    decodeId: 'decode-test',
+    endRules: { eosTokenIds: new Set([EOS]), maxPositions: 100_000 },
+    kvBytesPerToken: KV_BYTES_PER_TOKEN,
+    maxPrivateBytes: 1e9,
+    nowUnixMs: () => nowUnixMs,
+    toErrorCode: () => 'DATA_LOSS',
+    onKept: (session) => kept.push(session),
+    onClosed: (session) => closed.push(session.sessionId),
+    onStep: () => undefined,
+    onStepFailed: () => undefined,
+    ...options,
+  });
+  const running = loop.run();
+  const settle = async (): Promise<void> => {
+    for (let turn = 0; turn < 6; turn++) await tick();
+  };
+  return {
+    loop,
+    calls,
+    log,
+    closed,
+    cancelled,
+    kept,
+    settle,
+    pass: (ms: number) => (nowUnixMs += ms),
+    /** The step that runs now. */
+    async step(): Promise<StepCall> {
+      await settle();
+      const call = calls.at(-1);
+      assert.ok(call !== undefined, 'no step runs');
+      return call;
+    },
+    events: (sessionId: string) => log.filter((e) => e.sessionId === sessionId).map((e) => e.event),
+    async stop(): Promise<void> {
+      const stopping = loop.stop();
+      calls.at(-1)?.end();
+      await stopping;
+      await running;
+    },
+  };
+}
+
+/** Samples 'a' plus the token's index, unless forced. */
+function echo(item: DecodeItem): DecodeItemResult {
+  return {
+    error: null,
+    tokenId: item.sample ? (item.forcedTokenId ?? 97 + item.tokenIndex) : null,
+    logprob: -1,
+    rank: 1,
+    targetLogprobs: item.logprobTargets && new Float32Array(item.logprobTargets).map((t) => -t),
+    targetRanks: item.logprobTargets && new Uint32Array(item.logprobTargets.length).fill(2),
+  };
+}
+
+function turn(more: {
+  maxNewTokens?: number;
+  stopTexts?: string[];
+  forcedTokenIds?: number[];
+  ignoreEos?: boolean;
+  keepSessionMs?: number;
+  deadlineUnixMs?: number;
+  promptLogprobs?: { beginToken: number; endToken: number }[];
+}): TurnRequest {
+  return {
+    generation: {
+      sampling: { temperature: 0, topK: 0, topP: 1, seed: '18446744073709551615' },
+      stopping: {
+        maxNewTokens: more.maxNewTokens ?? 1000,
+        stopTexts: more.stopTexts ?? [],
+        ignoreEos: more.ignoreEos ?? false,
+      },
+      forcedTokenIds: more.forcedTokenIds ?? [],
+      promptLogprobs: more.promptLogprobs ?? [],
+    },
+    context: {
+      policy: { prefillPolicy: 'dense', cachePolicy: 'full', dtype: 'bf16', cutRule: 'cpu' },
+      admittedUnixMs: 999_000,
+      prefilledUnixMs: 999_600,
+      promptTokens: 700,
+      cachedTokens: 0,
+      workerIds: ['worker-1'],
+      segmentBytes: 7000,
+      promptReran: false,
+      keepSessionMs: more.keepSessionMs ?? 0,
+      deadlineUnixMs: more.deadlineUnixMs ?? null,
+    },
+  };
+}
+
+function session(sessionId: string, sealedTokens = 700): BatchSession {
+  return new BatchSession(sessionId, 1, { type: 'decode-session' }, sealedTokens);
+}
+
+function begun(sessionId: string, request: TurnRequest, sealedTokens = 700): BatchSession {
+  const begun = session(sessionId, sealedTokens);
+  begun.beginTurn(request, new Uint32Array(0), letters);
+  return begun;
+}
+
+const sessionsOf = (call: StepCall): unknown[] => call.items.map((item) => item.session);
+
+test('one engine call a step takes the whole batch; sessions join and leave between steps', async () => {
+  const world = makeLoop();
+  const [a, b, c] = ['a', 'b', 'c'].map((id) => begun(id, turn({})));
+  assert.ok(a && b && c);
+  world.loop.join(a);
+  const first = await world.step();
+  assert.deepEqual(sessionsOf(first), [a.handle]);
+  assert.deepEqual([...(first.items[0]?.tokenIds ?? [1])], [], 'the last hidden row is there');
+  world.loop.join(b);
+  world.loop.join(c);
+  await world.settle();
+  assert.equal(world.calls.length, 1, 'nothing joins a running step');
+  first.end();
+  const second = await world.step();
+  assert.deepEqual(sessionsOf(second), [a.handle, b.handle, c.handle], 'in the order they joined');
+  assert.deepEqual([...(second.items[0]?.tokenIds ?? [])], [97], 'then the token sampled last');
+  const left = world.loop.leave(b);
+  await world.settle();
+  assert.deepEqual(world.cancelled, [b.handle], 'cancelled at once');
+  assert.deepEqual(world.closed, [], 'but not freed under a running step');
+  second.end();
+  await left;
+  assert.deepEqual(world.closed, ['b']);
+  assert.deepEqual(sessionsOf(await world.step()), [a.handle, c.handle]);
+  assert.equal(world.loop.steps, world.calls.length);
+  assert.deepEqual(world.events('b'), [], 'what a leaving session sampled is not said');
+  await world.stop();
+  assert.deepEqual(world.closed.sort(), ['a', 'b', 'c']);
+});
+
+test('a turn ends at max_new_tokens with a report, and its memory goes at once', async () => {
+  const world = makeLoop();
+  world.loop.join(begun('a', turn({ maxNewTokens: 2 })));
+  (await world.step()).end();
+  await world.settle();
+  world.pass(40);
+  (await world.step()).end();
+  await world.settle();
+  const [one, two, finished] = world.events('a');
+  assert.deepEqual(one, { type: 'token', index: 0, tokenId: 97, text: 'a', logprob: -1, rank: 1 });
+  assert.equal(two?.type === 'token' && two.index, 1);
+  assert.ok(finished?.type === 'finished');
+  assert.equal(finished.finishReason, 'length');
+  assert.equal(finished.keptUntilUnixMs, null);
+  const { report } = finished;
+  assert.equal(report.completionTokens, 2);
+  assert.equal(report.timeToFirstTokenMs, 1000);
+  assert.equal(report.prefillMs, 600);
+  assert.equal(report.decodeMs, 40);
+  assert.equal(report.privateBytes, PAGE_BYTES, 'the copied partial page');
+  assert.deepEqual(world.closed, ['a']);
+  await world.stop();
+});
+
+test('an end-of-sequence id ends the turn unless it is ignored', async () => {
+  const world = makeLoop();
+  world.loop.join(begun('a', turn({ forcedTokenIds: [120, EOS] })));
+  world.loop.join(begun('b', turn({ forcedTokenIds: [120, EOS], ignoreEos: true })));
+  (await world.step()).end();
+  (await world.step()).end();
+  const third = await world.step();
+  assert.equal(third.items.length, 1, 'only the one that ignores it goes on');
+  const finished = world.events('a').at(-1);
+  assert.equal(finished?.type === 'finished' && finished.finishReason, 'stop');
+  await world.stop();
+});
+
+test('a stop text ends the turn and no part of it is shown', async () => {
+  const world = makeLoop();
+  world.loop.join(begun('a', turn({ forcedTokenIds: [120, 98, 99, 100], stopTexts: ['bc'] })));
+  for (let step = 0; step < 3; step++) (await world.step()).end();
+  await world.settle();
+  const texts = world.events('a').map((e) => ('text' in e ? e.text : ''));
+  assert.deepEqual(texts, ['x', '', '', '']);
+  const finished = world.events('a').at(-1);
+  assert.equal(finished?.type === 'finished' && finished.finishReason, 'stop_text');
+  await world.stop();
+});
+
+test("the model's last position ends the turn", async () => {
+  const world = makeLoop({ endRules: { eosTokenIds: new Set(), maxPositions: 701 } });
+  world.loop.join(begun('a', turn({})));
+  (await world.step()).end();
+  (await world.step()).end();
+  await world.settle();
+  assert.deepEqual(
+    world.events('a').map((event) => event.type),
+    ['token', 'token', 'finished'],
+  );
+  await world.stop();
+});
+
+test("one session's failure ends it alone", async () => {
+  const world = makeLoop();
+  const [a, b] = [begun('a', turn({})), begun('b', turn({}))];
+  world.loop.join(a);
+  world.loop.join(b);
+  await world.settle();
+  (await world.step()).end(); // a alone: b joined while it ran
+  const both = await world.step();
+  const results = both.items.map(echo);
+  results[0] = {
+    ...(results[0] as DecodeItemResult),
+    error: { code: 'DATA_LOSS', message: 'page 3' },
+    tokenId: null,
+  };
+  both.end(results);
+  assert.deepEqual(sessionsOf(await world.step()), [b.handle]);
+  assert.deepEqual(world.events('a').at(-1), {
+    type: 'error',
+    code: 'DATA_LOSS',
+    message: 'page 3',
+    details: {},
+  });
+  await world.stop();
+});
+
+test('a step that fails as a whole ends its sessions, not the loop', async () => {
+  const world = makeLoop();
+  world.loop.join(begun('a', turn({})));
+  (await world.step()).fail(new Error('broken'));
+  await world.settle();
+  assert.equal(world.events('a').at(-1)?.type, 'error');
+  world.loop.join(begun('b', turn({ maxNewTokens: 1 })));
+  (await world.step()).end();
+  await world.settle();
+  assert.equal(world.events('b').at(-1)?.type, 'finished');
+  await world.stop();
+});
+
+test('a session past its deadline leaves with DEADLINE_EXCEEDED', async () => {
+  const world = makeLoop();
+  world.loop.join(begun('a', turn({ deadlineUnixMs: 1_000_050 })));
+  (await world.step()).end();
+  const second = await world.step();
+  world.pass(60);
+  second.end();
+  await world.settle();
+  const last = world.events('a').at(-1);
+  assert.equal(last?.type === 'error' && last.code, 'DEADLINE_EXCEEDED');
+  assert.deepEqual(world.closed, ['a']);
+  await world.stop();
+});
+
+test('a session that would pass the private memory ends; the others go on', async () => {
+  const world = makeLoop({ maxPrivateBytes: 2 * PAGE_BYTES });
+  // Two partial pages fill the limit; the first is one token short of needing another.
+  world.loop.join(begun('a', turn({}), 1023));
+  world.loop.join(begun('b', turn({}), 700));
+  for (let step = 0; step < 4; step++) (await world.step()).end();
+  await world.settle();
+  const last = world.events('a').at(-1);
+  assert.equal(last?.type === 'error' && last.code, 'VALUE_STORE_FULL');
+  assert.deepEqual(world.closed, ['a']);
+  assert.equal(world.events('b').at(-1)?.type, 'token');
+  await world.stop();
+});
+
+test('a turn is appended in pieces while others decode, then decodes; the session was kept', async () => {
+  const world = makeLoop();
+  const a = begun('a', turn({ maxNewTokens: 1, keepSessionMs: 5000 }));
+  world.loop.join(a);
+  (await world.step()).end();
+  await world.settle();
+  assert.deepEqual(world.kept, [a]);
+  assert.deepEqual(world.closed, []);
+  const finished = world.events('a').at(-1);
+  assert.equal(finished?.type === 'finished' && finished.keptUntilUnixMs, 1_005_000);
+
+  world.loop.join(begun('b', turn({})));
+  const alone = await world.step();
+  assert.equal(alone.items.length, 1, 'a kept session runs nothing');
+  const ids = Uint32Array.from({ length: 100 }, (_, index) => 1000 + index);
+  assert.equal(a.endToken, 701, 'the last sampled token comes first');
+  const wanted = [
+    { beginToken: 701, endToken: 703 },
+    { beginToken: 799, endToken: 801 },
+  ];
+  a.beginTurn(turn({ maxNewTokens: 1, promptLogprobs: wanted }), ids, letters);
+  world.loop.join(a);
+  alone.end();
+
+  const first = await world.step();
+  const [pieceOne] = first.items;
+  assert.equal(pieceOne?.tokenIds.length, 64);
+  assert.deepEqual([...pieceOne.tokenIds.slice(0, 3)], [97, 1000, 1001]);
+  assert.deepEqual([...(pieceOne.logprobTargets?.slice(0, 3) ?? [])], [1000, 1001, 0xffffffff]);
+  assert.equal(pieceOne.sample, false);
+  first.end();
+  const second = await world.step();
+  const [pieceTwo] = second.items;
+  assert.equal(pieceTwo?.tokenIds.length, 37);
+  assert.equal(pieceTwo.sample, true);
+  second.end();
+  await world.settle();
+  const events = world.events('a').slice(2);
+  assert.deepEqual(
+    events.map((event) => event.type),
+    ['progress', 'progress', 'token', 'finished'],
+  );
+  const logprobs = events.flatMap((e) => (e.type === 'progress' ? e.promptLogprobs : []));
+  assert.deepEqual(
+    logprobs.map(({ position, tokenId, logprob, rank }) => [position, tokenId, logprob, rank]),
+    [
+      [701, 1000, -1000, 2],
+      [702, 1001, -1001, 2],
+      [799, 1098, -1098, 2],
+      [800, 1099, -1099, 2],
+    ],
+  );
+  assert.equal(events[1]?.type === 'progress' && events[1].processedTokens, 801);
+  assert.equal(world.loop.steps, world.calls.length);
+  await world.stop();
+});
+
+test('a turn alone is appended in larger pieces', async () => {
+  const world = makeLoop();
+  const a = session('a');
+  a.beginTurn(turn({ maxNewTokens: 1 }), new Uint32Array(300).fill(120), letters);
+  world.loop.join(a);
+  const first = await world.step();
+  assert.equal(first.items[0]?.tokenIds.length, 256);
+  first.end();
+  assert.equal((await world.step()).items[0]?.tokenIds.length, 44);
+  await world.stop();
+});

@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict';
+import { setImmediate as tick } from 'node:timers/promises';
+import { test } from 'node:test';
+import type { TokenEvent } from '../../../services/domain/session-event.js';
+import {
+  EventPublisher,
+  type PendingEvent,
+} from '../../../services/decode/loop/event-publisher.js';
+
+type Answer = number | 'stale-epoch' | 'ended' | 'duplicate' | 'unknown';
+
+function token(sessionId: string, index: number): PendingEvent {
+  const event: TokenEvent = { type: 'token', index, tokenId: 1, text: '', logprob: 0, rank: 1 };
+  return { sessionId, epoch: 1, event };
+}
+
+/** A stream whose round trips end, or fail, when the test says so. */
+function makePublisher(maxWaitingEvents = 1000) {
+  const trips: {
+    events: readonly PendingEvent[];
+    end: (answers?: Answer[]) => void;
+    fail: () => void;
+  }[] = [];
+  const refused: [string, string][] = [];
+  let errors = 0;
+  const publisher = new EventPublisher({
+    events: {
+      appendAll: (events) =>
+        new Promise((resolve, reject) => {
+          trips.push({
+            events,
+            end: (answers) => {
+              resolve(answers ?? events.map(() => 1));
+            },
+            fail: () => {
+              reject(new Error('Redis is away'));
+            },
+          });
+        }),
+    },
+    onRefused: ({ sessionId }, refusal) => refused.push([sessionId, refusal]),
+    onError: () => errors++,
+    sleep: () => Promise.resolve(),
+    maxWaitingEvents,
+  });
+  return { publisher, trips, refused, errors: () => errors };
+}
+
+const indices = (trip: { events: readonly PendingEvent[] } | undefined): number[] =>
+  (trip?.events ?? []).map(({ event }) => (event.type === 'token' ? event.index : -1));
+
+test('what comes during a round trip goes together, in order, in the next one', async () => {
+  const { publisher, trips } = makePublisher();
+  publisher.push(token('a', 0));
+  publisher.push(token('a', 1), token('a', 2));
+  publisher.push(token('a', 3));
+  assert.deepEqual(trips.map(indices), [[0]]);
+  trips[0]?.end();
+  await tick();
+  assert.deepEqual(trips.map(indices), [[0], [1, 2, 3]]);
+  trips[1]?.end();
+  await publisher.drain();
+  publisher.push(token('a', 4));
+  assert.deepEqual(indices(trips[2]), [4]);
+});
+
+test('a failed round trip is repeated before anything later goes', async () => {
+  const { publisher, trips, errors } = makePublisher();
+  publisher.push(token('a', 0));
+  publisher.push(token('a', 1));
+  trips[0]?.fail();
+  await tick();
+  assert.deepEqual(trips.map(indices), [[0], [0]]);
+  trips[1]?.end(['duplicate']);
+  await tick();
+  assert.deepEqual(indices(trips[2]), [1]);
+  assert.equal(errors(), 1);
+});
+
+test('a refusal names its session; a duplicate is no refusal', async () => {
+  const { publisher, trips, refused } = makePublisher();
+  publisher.push(token('a', 0), token('b', 0), token('c', 0), token('d', 0));
+  trips[0]?.end([7, 'duplicate', 'stale-epoch', 'ended']);
+  await publisher.drain();
+  assert.deepEqual(refused, [
+    ['c', 'stale-epoch'],
+    ['d', 'ended'],
+  ]);
+});
+
+test('the loop waits for room when too many events wait, and close() lets it go', async () => {
+  const { publisher, trips } = makePublisher(2);
+  publisher.push(token('a', 0));
+  publisher.push(token('a', 1), token('a', 2));
+  let free = false;
+  const room = publisher.room().then(() => (free = true));
+  await tick();
+  assert.equal(free, false);
+  trips[0]?.end();
+  await room;
+  publisher.push(token('a', 3), token('a', 4));
+  const again = publisher.room();
+  publisher.close();
+  await again;
+});

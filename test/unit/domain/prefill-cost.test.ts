@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import {
+  attentionPairs,
+  type ChunkWork,
+  remainingPrefillMs,
+} from '../../../services/domain/prefill-cost.js';
+
+const CHUNK_TOKENS = 2048;
+
+/** Chunks of a prompt under the law, each part of each chunk off by its own factor. */
+function run(
+  totalTokens: number,
+  linear: number,
+  quadratic: number,
+  noise: (chunk: number) => number,
+): ChunkWork[] {
+  const chunks: ChunkWork[] = [];
+  for (let beginToken = 0; beginToken < totalTokens; beginToken += CHUNK_TOKENS) {
+    const range = { beginToken, endToken: Math.min(beginToken + CHUNK_TOKENS, totalTokens) };
+    const attentionMicros = quadratic * attentionPairs(range) * noise(chunks.length);
+    const engineMicros =
+      attentionMicros + linear * (range.endToken - beginToken) * noise(chunks.length + 1);
+    chunks.push({ ...range, attentionMicros, engineMicros, wallMicros: engineMicros });
+  }
+  return chunks;
+}
+
+test('attentionPairs counts each query with itself and all before it', () => {
+  assert.equal(attentionPairs({ beginToken: 0, endToken: 3 }), 1 + 2 + 3);
+  assert.equal(attentionPairs({ beginToken: 3, endToken: 5 }), 4 + 5);
+});
+
+test('the estimate after a tenth of the prompt is within 25 % when chunks stray by 10 %', () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 20_480, max: 1_000_000 }),
+      fc.double({ min: 1, max: 100, noNaN: true }),
+      fc.double({ min: 1e-5, max: 1e-2, noNaN: true }),
+      fc.array(fc.double({ min: 0.9, max: 1.1, noNaN: true }), { minLength: 7, maxLength: 7 }),
+      (totalTokens, linear, quadratic, factors) => {
+        const chunks = run(totalTokens, linear, quadratic, (at) => factors[at % 7] ?? 1);
+        const tenth = chunks.findIndex((chunk) => chunk.endToken >= totalTokens / 10) + 1;
+        const truthMs = chunks.slice(tenth).reduce((sum, c) => sum + c.engineMicros, 0) / 1000;
+        const finished = chunks.slice(0, tenth);
+        const nextToken = finished.at(-1)?.endToken ?? 0;
+        const guessMs = remainingPrefillMs({ finished, running: null, nextToken, totalTokens });
+        assert.ok(guessMs !== null);
+        assert.ok(Math.abs(guessMs - truthMs) <= 0.25 * truthMs, `${guessMs} vs ${truthMs}`);
+      },
+    ),
+  );
+});
+
+test('the work that the running chunk has done is not ahead any more', () => {
+  const chunks = run(3 * CHUNK_TOKENS, 10, 1e-3, () => 1);
+  const running = { ...(chunks[1] as ChunkWork), share: 0.5, elapsedMicros: 1 };
+  const guessMs = remainingPrefillMs({
+    finished: chunks.slice(0, 1),
+    running,
+    nextToken: 2 * CHUNK_TOKENS,
+    totalTokens: 3 * CHUNK_TOKENS,
+  });
+  const truthMs = ((chunks[1]?.engineMicros ?? NaN) / 2 + (chunks[2]?.engineMicros ?? NaN)) / 1000;
+  assert.ok(Math.abs((guessMs ?? NaN) - truthMs) < 1e-6 * truthMs);
+});
+
+test('waiting for other sessions stretches the estimate', () => {
+  const alone = run(2 * CHUNK_TOKENS, 10, 1e-3, () => 1).slice(0, 1);
+  const shared = alone.map((work) => ({ ...work, wallMicros: 3 * work.engineMicros }));
+  const ahead = { running: null, nextToken: CHUNK_TOKENS, totalTokens: 2 * CHUNK_TOKENS };
+  const aloneMs = remainingPrefillMs({ ...ahead, finished: alone }) ?? NaN;
+  const sharedMs = remainingPrefillMs({ ...ahead, finished: shared }) ?? NaN;
+  assert.ok(Math.abs(sharedMs - 3 * aloneMs) < 1e-6 * sharedMs);
+});
+
+test('without a finished chunk only the last chunk has an estimate, from its own pace', () => {
+  const running = { beginToken: 0, endToken: 900, share: 0.25, elapsedMicros: 1_000_000 };
+  const only = { finished: [], running, nextToken: 900 };
+  assert.equal(remainingPrefillMs({ ...only, totalTokens: 900 }), 3000);
+  assert.equal(remainingPrefillMs({ ...only, totalTokens: 5000 }), null);
+  const early = { ...running, share: 0.01 };
+  assert.equal(remainingPrefillMs({ ...only, running: early, totalTokens: 900 }), null);
+});

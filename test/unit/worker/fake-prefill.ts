@@ -1,0 +1,192 @@
+import {
+  NativeError,
+  type PrefillChunkRequest,
+  type PrefillChunkResult,
+  type PrefillSessionHandle,
+  type SegmentInfo,
+} from '../../../native/ts/index.js';
+import type { PrefillJob } from '../../../services/domain/prefill-job.js';
+import type { SessionEvent } from '../../../services/domain/session-event.js';
+import type { SessionRecord } from '../../../services/domain/session-record.js';
+import { PrefillJobs } from '../../../services/worker/prefill/prefill-jobs.js';
+import { PrefillSessions } from '../../../services/worker/prefill/prefill-sessions.js';
+
+export const SESSION = 'a'.repeat(32);
+export const MODEL = 'b'.repeat(32);
+
+interface Chunk {
+  readonly request: PrefillChunkRequest;
+  readonly progress: (share: number) => void;
+  readonly finish: () => void;
+}
+
+/** A worker's prefill around a stand-in for the engine, whose chunks end when the test says so. */
+export function makeWorld() {
+  /** Segments on disk, by `<session> <epoch>`: they outlive a handle. */
+  const disk = new Map<string, SegmentInfo[]>();
+  const chunks: Chunk[] = [];
+  const state = {
+    opened: 0,
+    closed: 0,
+    sealed: 0,
+    nowUnixMs: 1_000_000,
+    removed: [] as [string, number][],
+    cancelledMs: [] as number[],
+    record: sessionRecord({}) as SessionRecord | null,
+    appendAnswer: null as 'stale-epoch' | 'ended' | null,
+    appendFails: false,
+    events: [] as SessionEvent[],
+    errors: [] as unknown[],
+  };
+  const handles = new Map<PrefillSessionHandle, { segments: SegmentInfo[]; cancel: () => void }>();
+  const of = (handle: PrefillSessionHandle) => {
+    const held = handles.get(handle);
+    if (held === undefined) throw new Error('the handle is closed');
+    return held;
+  };
+  const engine = {
+    open({ sessionId, epoch }: { sessionId: string; epoch: number }): PrefillSessionHandle {
+      const key = `${sessionId} ${String(epoch)}`;
+      const segments = disk.get(key) ?? [];
+      disk.set(key, segments);
+      const handle = { type: 'prefill-session' } as const;
+      handles.set(handle, { segments, cancel: () => undefined });
+      state.opened++;
+      return handle;
+    },
+    segments: (handle: PrefillSessionHandle) => of(handle).segments,
+    prefillChunk(
+      handle: PrefillSessionHandle,
+      request: PrefillChunkRequest,
+      progress: (share: number) => void,
+    ): Promise<PrefillChunkResult> {
+      const held = of(handle);
+      return new Promise((resolve, reject) => {
+        held.cancel = () => {
+          reject(new NativeError('CANCELLED', 'cancelled'));
+        };
+        const finish = (): void => {
+          const { beginToken, tokenIds, logprobPositions } = request;
+          const endToken = beginToken + tokenIds.length;
+          const segment = { beginToken, endToken, bytes: 10 * tokenIds.length };
+          held.segments.push(segment);
+          resolve({
+            segment,
+            logprobs: new Float32Array(logprobPositions.length).fill(-0.5),
+            ranks: new Uint32Array(logprobPositions.length).fill(4),
+            engineMicros: 2000,
+            attentionMicros: 500,
+          });
+        };
+        chunks.push({ request, progress, finish });
+      });
+    },
+    seal(handle: PrefillSessionHandle): Promise<Uint8Array> {
+      state.sealed++;
+      return Promise.resolve(Uint8Array.of(of(handle).segments.length));
+    },
+    cancel: (handle: PrefillSessionHandle) => {
+      of(handle).cancel();
+    },
+    close: (handle: PrefillSessionHandle) => {
+      of(handle);
+      handles.delete(handle);
+      state.closed++;
+    },
+  };
+  const sessions = new PrefillSessions({
+    engine,
+    removeFiles: (sessionId, throughEpoch) => {
+      state.removed.push([sessionId, throughEpoch]);
+      return Promise.resolve(77);
+    },
+    nowMs: () => state.nowUnixMs,
+    onCancelled: (ms) => state.cancelledMs.push(ms),
+  });
+  const jobs = new PrefillJobs({
+    engine,
+    sessions,
+    store: {
+      records: { load: () => Promise.resolve(state.record) } as never,
+      tokenIds: {
+        put: () => Promise.resolve(),
+        get: (_session, begin, end) =>
+          Promise.resolve(Uint32Array.from({ length: end - begin }, (_, at) => begin + at)),
+      },
+      events: {
+        append: (_session: string, _epoch: number, event: SessionEvent) => {
+          if (state.appendFails) return Promise.reject(new Error('Redis is away'));
+          state.events.push(event);
+          return Promise.resolve(state.appendAnswer ?? state.events.length);
+        },
+      } as never,
+    },
+    stage: 0,
+    modelFingerprint: MODEL,
+    expectedFingerprint: ({ epoch }) => String(epoch).repeat(32),
+    nowUnixMs: () => state.nowUnixMs,
+    onJob: { jobStarted: () => undefined, jobEnded: () => undefined, chunkRan: () => undefined },
+    onError: (error) => state.errors.push(error),
+  });
+  return { jobs, sessions, chunks, disk, state };
+}
+
+export function job(more: Partial<PrefillJob>): PrefillJob {
+  const epoch = more.epoch ?? 1;
+  return {
+    schemaVersion: 1,
+    kind: 'prefill',
+    sessionId: SESSION,
+    epoch,
+    stage: 0,
+    modelFingerprint: MODEL,
+    fingerprint: String(epoch).repeat(32),
+    beginToken: 0,
+    endToken: 1024,
+    nextTokenId: 1024,
+    promptLogprobs: [],
+    totalTokens: null,
+    deadlineUnixMs: null,
+    traceparent: null,
+    ...more,
+  };
+}
+
+export function sessionRecord(more: Partial<SessionRecord>): SessionRecord {
+  return {
+    schemaVersion: 1,
+    sessionId: SESSION,
+    revision: 1,
+    state: 'prefilling',
+    epoch: 1,
+    lane: ['worker-1'],
+    decodeId: null,
+    turn: 0,
+    model: 'needle',
+    modelFingerprint: MODEL,
+    policy: { prefillPolicy: 'dense', cachePolicy: 'full', dtype: 'bf16', cutRule: 'cpu' },
+    fingerprint: '1'.repeat(32),
+    generation: {
+      sampling: { temperature: 0, topK: 0, topP: 1, seed: '0' },
+      stopping: { maxNewTokens: 1, stopTexts: [], ignoreEos: false },
+      forcedTokenIds: [],
+      promptLogprobs: [],
+    },
+    receivedTokens: 1024,
+    uploadClosed: true,
+    nextToken: 0,
+    segments: [],
+    maxPromptTokens: 4096,
+    reservation: null,
+    tenant: '',
+    traceparent: null,
+    deadlineUnixMs: null,
+    onDisconnect: 'cancel',
+    resumeGraceMs: 0,
+    keepSessionMs: 0,
+    keepExactKeys: false,
+    keepUntilUnixMs: null,
+    createdUnixMs: 0,
+    ...more,
+  };
+}

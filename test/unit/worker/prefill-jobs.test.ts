@@ -1,0 +1,223 @@
+import assert from 'node:assert/strict';
+import { setImmediate as tick } from 'node:timers/promises';
+import { test } from 'node:test';
+import { ServingError, type ErrorCode } from '../../../services/domain/serving-error.js';
+import type { ProgressEvent } from '../../../services/domain/session-event.js';
+import { job, makeWorld, MODEL, SESSION, sessionRecord } from './fake-prefill.js';
+
+async function settle(): Promise<void> {
+  for (let turn = 0; turn < 6; turn++) await tick();
+}
+
+function refusedWith(code: ErrorCode) {
+  return (error: unknown): boolean => error instanceof ServingError && error.code === code;
+}
+
+const refusals: { name: string; with: Parameters<typeof job>[0]; code: ErrorCode }[] = [
+  { name: 'another stage', with: { stage: 1 }, code: 'BAD_REQUEST' },
+  { name: "another model's job", with: { modelFingerprint: 'c'.repeat(32) }, code: 'DATA_LOSS' },
+  { name: 'another fingerprint', with: { fingerprint: 'c'.repeat(32) }, code: 'DATA_LOSS' },
+  { name: 'a passed deadline', with: { deadlineUnixMs: 999_999 }, code: 'DEADLINE_EXCEEDED' },
+  { name: 'an epoch that the record has not', with: { epoch: 2 }, code: 'STALE_EPOCH' },
+  { name: 'a chunk after a gap', with: { beginToken: 1024, endToken: 2048 }, code: 'WORKER_LOST' },
+];
+
+for (const refusal of refusals) {
+  test(`${refusal.name} is refused before any work`, async () => {
+    const { jobs, chunks } = makeWorld();
+    await assert.rejects(jobs.run(job(refusal.with), 0), refusedWith(refusal.code));
+    assert.equal(chunks.length, 0);
+  });
+}
+
+test('a session without a record, or one that ended, is refused', async () => {
+  const { jobs, state } = makeWorld();
+  state.record = null;
+  await assert.rejects(jobs.run(job({}), 0), refusedWith('SESSION_NOT_FOUND'));
+  state.record = sessionRecord({ state: 'cancelled' });
+  await assert.rejects(jobs.run(job({}), 0), refusedWith('SESSION_ENDED'));
+  assert.equal(state.opened, 0);
+});
+
+test('a running chunk is joined and a finished one answers at once', async () => {
+  const { jobs, chunks } = makeWorld();
+  const first = jobs.run(job({}), 0);
+  const second = jobs.run(job({}), 0);
+  await settle();
+  assert.equal(chunks.length, 1);
+  chunks[0]?.finish();
+  const want = { beginToken: 0, endToken: 1024, bytes: 10_240, engineMicros: 2000 };
+  assert.deepEqual(await first, { ...want, alreadyDone: false });
+  assert.deepEqual(await second, { ...want, alreadyDone: false });
+  const again = await jobs.run(job({}), 0);
+  assert.deepEqual(again, { ...want, engineMicros: 0, alreadyDone: true });
+  assert.equal(chunks.length, 1);
+  await assert.rejects(jobs.run(job({ endToken: 512 }), 0), refusedWith('BAD_REQUEST'));
+});
+
+test('a restarted worker adopts what is on disk and goes on after it', async () => {
+  const before = makeWorld();
+  const done = before.jobs.run(job({}), 0);
+  await settle();
+  before.chunks[0]?.finish();
+  await done;
+  const after = makeWorld();
+  for (const [key, segments] of before.disk) after.disk.set(key, segments);
+  assert.equal((await after.jobs.run(job({}), 0)).alreadyDone, true);
+  const next = after.jobs.run(job({ beginToken: 1024, endToken: 1500 }), 0);
+  await settle();
+  after.chunks[0]?.finish();
+  assert.equal((await next).alreadyDone, false);
+});
+
+test('progress is told at the end of a chunk, with log-probabilities and time left', async () => {
+  const { jobs, chunks, state } = makeWorld();
+  state.record = sessionRecord({ receivedTokens: 5120 });
+  const promptLogprobs = [{ beginToken: 5, endToken: 7 }];
+  const done = jobs.run(job({ totalTokens: 5120, promptLogprobs }), state.nowUnixMs);
+  await settle();
+  assert.deepEqual([...(chunks[0]?.request.logprobPositions ?? [])], [5, 6]);
+  chunks[0]?.finish();
+  await done;
+  const [event] = state.events as ProgressEvent[];
+  assert.equal(event?.processedTokens, 1024);
+  assert.equal(event.totalTokens, 5120);
+  assert.deepEqual(event.promptLogprobs, [
+    { position: 5, tokenId: 5, logprob: -0.5, rank: 4 },
+    { position: 6, tokenId: 6, logprob: -0.5, rank: 4 },
+  ]);
+  // 1.5 ms linear work in 1,024 tokens, 0.5 ms attention in 524,800 pairs; 4,096 tokens are left.
+  const wantMs = 1.5 * 4 + 0.5 * ((5120 * 5121) / 2 / 524_800 - 1);
+  assert.equal(event.etaMs, Math.round(wantMs));
+});
+
+test('many log-probabilities come in several events of at most 2,048', async () => {
+  const { jobs, chunks, state } = makeWorld();
+  const promptLogprobs = [{ beginToken: 1, endToken: 5121 }];
+  const done = jobs.run(job({ endToken: 5120, promptLogprobs, nextTokenId: 9 }), 0);
+  await settle();
+  chunks[0]?.finish();
+  await done;
+  const sizes = state.events.map((e) => (e.type === 'progress' ? e.promptLogprobs.length : -1));
+  assert.deepEqual(sizes, [2048, 2048, 1024]);
+  const last = (state.events.at(-1) as ProgressEvent).promptLogprobs.at(-1);
+  assert.deepEqual(last, { position: 5120, tokenId: 9, logprob: -0.5, rank: 4 });
+});
+
+test('log-probabilities survive a Redis that is away: the next run of the job tells them', async () => {
+  const { jobs, chunks, state } = makeWorld();
+  const withLogprobs = job({ promptLogprobs: [{ beginToken: 1, endToken: 2 }] });
+  const done = jobs.run(withLogprobs, 0);
+  await settle();
+  state.appendFails = true;
+  chunks[0]?.finish();
+  await assert.rejects(done);
+  state.appendFails = false;
+  assert.equal((await jobs.run(withLogprobs, 0)).alreadyDone, true);
+  assert.equal((state.events.at(-1) as ProgressEvent).promptLogprobs.length, 1);
+});
+
+test('updates while a chunk runs are coalesced to five a second', async () => {
+  const { jobs, chunks, state } = makeWorld();
+  const done = jobs.run(job({}), 0);
+  await settle();
+  for (let percent = 1; percent <= 100; percent++) {
+    state.nowUnixMs += 10;
+    chunks[0]?.progress(percent / 101);
+    await settle();
+  }
+  assert.equal(state.events.length, 5);
+  const processed = state.events.map((e) => (e.type === 'progress' ? e.processedTokens : -1));
+  assert.deepEqual(
+    processed,
+    [...processed].sort((a, b) => a - b),
+  );
+  chunks[0]?.finish();
+  await done;
+  assert.equal(state.events.length, 6);
+});
+
+test('release interrupts the running chunk, frees, and refuses the epoch from then on', async () => {
+  const { jobs, sessions, state } = makeWorld();
+  const running = jobs.run(job({}), 0);
+  const failed = assert.rejects(running, refusedWith('CANCELLED'));
+  await settle();
+  assert.equal(await sessions.release(SESSION, 1), 77);
+  await failed;
+  assert.equal(state.closed, 1);
+  assert.equal(sessions.count, 0);
+  assert.deepEqual(state.removed, [[SESSION, 1]]);
+  assert.equal(state.cancelledMs.length, 1);
+  await assert.rejects(jobs.run(job({}), 0), refusedWith('STALE_EPOCH'));
+  assert.equal(await sessions.release(SESSION, 1), 77, 'idempotent');
+  state.record = sessionRecord({ epoch: 2 });
+  const next = jobs.run(job({ epoch: 2 }), 0);
+  await settle();
+  assert.equal(sessions.count, 1, 'a later epoch is welcome');
+  await sessions.release(SESSION, 1);
+  assert.equal(sessions.count, 1, 'and an older release leaves it alone');
+  await Promise.allSettled([sessions.release(SESSION, 2), next]);
+});
+
+test('a job of a later epoch releases the older one first', async () => {
+  const { jobs, sessions, chunks, state } = makeWorld();
+  const done = jobs.run(job({}), 0);
+  await settle();
+  chunks[0]?.finish();
+  await done;
+  state.record = sessionRecord({ epoch: 2 });
+  const next = jobs.run(job({ epoch: 2 }), 0);
+  await settle();
+  assert.equal(state.closed, 1);
+  assert.deepEqual(state.removed, [[SESSION, 1]]);
+  assert.equal(sessions.find(SESSION)?.epoch, 2);
+  chunks[1]?.finish();
+  await next;
+});
+
+test('a stream that takes no more ends the work and frees the memory', async () => {
+  const { jobs, sessions, chunks, state } = makeWorld();
+  const failed = assert.rejects(jobs.run(job({}), 0), refusedWith('SESSION_ENDED'));
+  await settle();
+  state.appendAnswer = 'ended';
+  state.nowUnixMs += 1000;
+  chunks[0]?.progress(0.5);
+  await failed;
+  await settle();
+  assert.equal(sessions.count, 0);
+  assert.deepEqual(state.removed, [[SESSION, 1]]);
+});
+
+test('shutdown interrupts with SHUTTING_DOWN and leaves the files', async () => {
+  const { jobs, sessions, state } = makeWorld();
+  const failed = assert.rejects(jobs.run(job({}), 0), refusedWith('SHUTTING_DOWN'));
+  await settle();
+  await sessions.closeAll();
+  await failed;
+  assert.equal(state.closed, 1);
+  assert.deepEqual(state.removed, []);
+});
+
+test('a seal needs the whole prompt, runs once, and is made on demand after a restart', async () => {
+  const { jobs, chunks, disk, state } = makeWorld();
+  const seal = job({ kind: 'seal', beginToken: 1024, endToken: 1024, totalTokens: 1024 });
+  await assert.rejects(jobs.run(seal, 0), refusedWith('WORKER_LOST'));
+  const done = jobs.run(job({}), 0);
+  await settle();
+  chunks[0]?.finish();
+  await done;
+  const sealed = await jobs.run(seal, 0);
+  assert.deepEqual([sealed.beginToken, sealed.bytes, sealed.alreadyDone], [1024, 1, false]);
+  assert.equal((await jobs.run(seal, 0)).alreadyDone, true);
+  assert.deepEqual(await jobs.handOff(SESSION, 1), Uint8Array.of(1));
+  assert.equal(state.sealed, 1);
+
+  const restarted = makeWorld();
+  for (const [key, segments] of disk) restarted.disk.set(key, segments);
+  assert.deepEqual(await restarted.jobs.handOff(SESSION, 1), Uint8Array.of(1));
+  const fresh = makeWorld();
+  fresh.state.record = sessionRecord({ uploadClosed: false });
+  await assert.rejects(fresh.jobs.handOff(SESSION, 1), refusedWith('SESSION_BUSY'));
+  fresh.state.record = sessionRecord({ epoch: 2, modelFingerprint: MODEL });
+  await assert.rejects(fresh.jobs.handOff(SESSION, 1), refusedWith('STALE_EPOCH'));
+});
