@@ -59,7 +59,7 @@ export function reconnectDelayMs(attempt: number): number {
 
 /** The URL with its password hidden, for logs and errors. */
 export function withoutPassword(url: string): string {
-  return url.replace(/^([a-z]+:\/\/[^:@/]*):[^@]*@/i, '$1:***@');
+  return url.replace(/^([a-z]+:\/\/[^:@/]*):.*@/i, '$1:***@');
 }
 
 function parseUrl(url: string): URL {

@@ -56,7 +56,8 @@ test('compareAndSet writes once per revision and only for the lease holder', asy
   const written = await store.records.compareAndSet(record, next, 'router-1');
   assert.equal(written?.revision, 2);
   assert.deepEqual(await store.records.load(record.sessionId), written);
-  assert.equal(await store.records.compareAndSet(record, next, 'router-1'), null, 'stale revision');
+  const late = { ...next, nextToken: 512 };
+  assert.equal(await store.records.compareAndSet(record, late, 'router-1'), null, 'stale revision');
   assert.equal(await store.records.compareAndSet(written, next, 'router-2'), null, 'no lease');
 });
 
