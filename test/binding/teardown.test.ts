@@ -7,7 +7,7 @@ const fixture = new URL('./native-fixture.ts', import.meta.url).href;
 
 /** Starts an engine, a store and a chunk of 8,192 tokens whose work has begun. */
 const PRELUDE = `
-  import { Worker, isMainThread, parentPort } from 'node:worker_threads';
+  import { Worker, parentPort } from 'node:worker_threads';
   const f = await import(${JSON.stringify(fixture)});
   const native = await import(${JSON.stringify(new URL('../../native/ts/index.ts', import.meta.url).href)});
   const store = new f.TemporaryStore();
@@ -26,6 +26,9 @@ const PRELUDE = `
     return { engine, session };
   };
 `;
+
+/** A worker thread does not inherit the loader of TypeScript. */
+const REGISTER = `import { register } from 'tsx/esm/api'; register();`;
 
 interface Ending {
   code: number | null;
@@ -105,10 +108,8 @@ test('an open promise keeps the process alive until it settles', async () => {
 test('a worker thread that is terminated in the middle of a chunk frees what it held', async () => {
   await endsWith(
     `const worker = new Worker(
-       'const { workerData } = require("node:worker_threads");' +
-       'require("tsx/cjs"); import("data:text/javascript," + encodeURIComponent(workerData));',
-       { eval: true, workerData: ${JSON.stringify(PRELUDE)} +
-         'await startChunk(); parentPort.postMessage("working");' });
+       ${JSON.stringify(REGISTER + PRELUDE + `await startChunk(); parentPort.postMessage('working');`)},
+       { eval: true });
      await new Promise((resolve, reject) => { worker.on('message', resolve); worker.on('error', reject); });
      console.log(store.status().mappings > 0);
      await worker.terminate();
