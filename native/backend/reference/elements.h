@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "longshadow/backend.h"
 #include "longshadow/dtype.h"
@@ -30,6 +31,14 @@ inline float At(const ConstMatrixView& m, std::int64_t row, std::int64_t col) {
 
 inline void Put(const MatrixView& m, std::int64_t row, std::int64_t col, double value) {
   StoreElement(m.data, m.dtype, row * m.stride + col, value);
+}
+
+/// Elements [first, first + values.size()) of an array of either dtype, widened.
+inline void LoadElements(const void* data, DType dtype, std::int64_t first,
+                         std::span<double> values) {
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    values[i] = static_cast<double>(LoadElement(data, dtype, first + static_cast<std::int64_t>(i)));
+  }
 }
 
 /// The row of a position in a K or V plane: the array and the index of its first element.

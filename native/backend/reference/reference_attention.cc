@@ -59,21 +59,33 @@ void RopeRow(const ConstMatrixView& qkv, std::int64_t row, const AttentionShape&
   }
 }
 
-/// Scores of one query against keys [0, position], turned into softmax weights.
-std::vector<double> AttentionWeights(const ConstMatrixView& q, std::int64_t row, std::int32_t head,
-                                     const AttentionShape& shape, const KvGeometry& geometry,
-                                     std::int32_t layer, const KvPages& pages,
-                                     std::int64_t position) {
-  const std::int32_t kv_head = head / (shape.query_heads / shape.kv_heads);
+/// Keys and values of one kv head of a sequence.
+struct HeadCache {
+  const KvGeometry& geometry;
+  const KvPages& pages;
+  std::int32_t layer;
+  std::int32_t kv_head;
+
+  void LoadKey(std::int64_t position, std::span<double> values) const {
+    const PlaneRow row = FindRow(pages.k, geometry, layer, kv_head, position);
+    LoadElements(row.plane, geometry.dtype, row.first, values);
+  }
+  void LoadValue(std::int64_t position, std::span<double> values) const {
+    const PlaneRow row = FindRow(pages.v, geometry, layer, kv_head, position);
+    LoadElements(row.plane, geometry.dtype, row.first, values);
+  }
+};
+
+/// Softmax weights of one query [head_dim] over keys [0, position].
+std::vector<double> AttentionWeights(std::span<const double> query, double scale,
+                                     const HeadCache& cache, std::int64_t position) {
   std::vector<double> weights(static_cast<std::size_t>(position + 1));
-  for (std::int64_t key = 0; key <= position; ++key) {
-    const PlaneRow k = FindRow(pages.k, geometry, layer, kv_head, key);
+  std::vector<double> key(query.size());
+  for (std::int64_t k = 0; k <= position; ++k) {
+    cache.LoadKey(k, key);
     double dot = 0;
-    for (std::int64_t i = 0; i < shape.head_dim; ++i) {
-      dot += static_cast<double>(At(q, row, head * std::int64_t{shape.head_dim} + i)) *
-             static_cast<double>(LoadElement(k.plane, geometry.dtype, k.first + i));
-    }
-    weights[static_cast<std::size_t>(key)] = dot * static_cast<double>(shape.scale);
+    for (std::size_t i = 0; i < query.size(); ++i) dot += query[i] * key[i];
+    weights[static_cast<std::size_t>(k)] = dot * scale;
   }
   const double largest = *std::max_element(weights.begin(), weights.end());
   double sum = 0;
@@ -83,21 +95,22 @@ std::vector<double> AttentionWeights(const ConstMatrixView& q, std::int64_t row,
 }
 
 void AttendRow(const ConstMatrixView& q, std::int64_t row, std::int32_t head,
-               const AttentionShape& shape, const KvGeometry& geometry, std::int32_t layer,
-               const KvPages& pages, std::int64_t position, const MatrixView& out) {
-  const auto weights = AttentionWeights(q, row, head, shape, geometry, layer, pages, position);
-  const std::int32_t kv_head = head / (shape.query_heads / shape.kv_heads);
-  std::vector<double> sum(static_cast<std::size_t>(shape.head_dim));
-  for (std::int64_t key = 0; key <= position; ++key) {
-    const PlaneRow v = FindRow(pages.v, geometry, layer, kv_head, key);
+               const AttentionShape& shape, const HeadCache& cache, std::int64_t position,
+               const MatrixView& out) {
+  const std::int64_t column = std::int64_t{head} * shape.head_dim;
+  std::vector<double> query(static_cast<std::size_t>(shape.head_dim));
+  LoadElements(q.data, q.dtype, row * q.stride + column, query);
+  const auto weights = AttentionWeights(query, static_cast<double>(shape.scale), cache, position);
+  std::vector<double> value(query.size());
+  std::vector<double> sum(query.size());
+  for (std::int64_t k = 0; k <= position; ++k) {
+    cache.LoadValue(k, value);
     for (std::size_t i = 0; i < sum.size(); ++i) {
-      sum[i] += weights[static_cast<std::size_t>(key)] *
-                static_cast<double>(
-                    LoadElement(v.plane, geometry.dtype, v.first + static_cast<std::int64_t>(i)));
+      sum[i] += weights[static_cast<std::size_t>(k)] * value[i];
     }
   }
-  for (std::int64_t i = 0; i < shape.head_dim; ++i) {
-    Put(out, row, head * std::int64_t{shape.head_dim} + i, sum[static_cast<std::size_t>(i)]);
+  for (std::size_t i = 0; i < sum.size(); ++i) {
+    Put(out, row, column + static_cast<std::int64_t>(i), sum[i]);
   }
 }
 
@@ -120,8 +133,9 @@ void ReferenceAttention(const ConstMatrixView& q, const AttentionShape& shape,
   for (const SequenceRows& sequence : sequences) {
     for (std::int64_t i = 0; i < sequence.rows; ++i) {
       for (std::int32_t head = 0; head < shape.query_heads; ++head) {
-        AttendRow(q, sequence.row_begin + i, head, shape, geometry, layer, sequence.pages,
-                  sequence.position + i, out);
+        const std::int32_t kv_head = head / (shape.query_heads / shape.kv_heads);
+        AttendRow(q, sequence.row_begin + i, head, shape,
+                  {geometry, sequence.pages, layer, kv_head}, sequence.position + i, out);
       }
     }
   }

@@ -28,8 +28,9 @@ class ReferenceMatrix final : public PackedMatrix {
   std::int64_t out_features() const override { return out_; }
   std::int64_t in_features() const override { return in_; }
   std::int64_t bytes() const override { return static_cast<std::int64_t>(data_.size()); }
-  float Weight(std::int64_t in, std::int64_t out) const {
-    return LoadElement(data_.data(), dtype_, in * out_ + out);
+  /// All weights of one input, widened: [out].
+  void LoadInput(std::int64_t in, std::span<double> weights) const {
+    LoadElements(data_.data(), dtype_, in * out_, weights);
   }
 
  private:
@@ -63,18 +64,21 @@ class ReferenceBackend final : public Backend {
   void MatMul(ConstMatrixView x, const PackedMatrix& weight, MatrixView y,
               bool accumulate) override {
     const auto& packed = static_cast<const ReferenceMatrix&>(weight);
-    const std::int64_t out = packed.out_features();
-    for (std::int64_t row = 0; row < x.rows; ++row) {
-      std::vector<double> sums(static_cast<std::size_t>(out));
-      for (std::int64_t i = 0; i < packed.in_features(); ++i) {
+    const auto out = static_cast<std::size_t>(packed.out_features());
+    std::vector<double> weights(out);
+    std::vector<double> sums(out * static_cast<std::size_t>(x.rows));
+    for (std::int64_t i = 0; i < packed.in_features(); ++i) {
+      packed.LoadInput(i, weights);
+      for (std::int64_t row = 0; row < x.rows; ++row) {
         const double value = static_cast<double>(At(x, row, i));
-        for (std::int64_t o = 0; o < out; ++o) {
-          sums[static_cast<std::size_t>(o)] += value * static_cast<double>(packed.Weight(i, o));
-        }
+        double* row_sums = sums.data() + static_cast<std::size_t>(row) * out;
+        for (std::size_t o = 0; o < out; ++o) row_sums[o] += value * weights[o];
       }
-      for (std::int64_t o = 0; o < out; ++o) {
-        const double before = accumulate ? static_cast<double>(At(y, row, o)) : 0.0;
-        Put(y, row, o, before + sums[static_cast<std::size_t>(o)]);
+    }
+    for (std::int64_t row = 0; row < x.rows; ++row) {
+      for (std::int64_t o = 0; o < packed.out_features(); ++o) {
+        const double sum = sums[static_cast<std::size_t>(row) * out + static_cast<std::size_t>(o)];
+        Put(y, row, o, (accumulate ? static_cast<double>(At(y, row, o)) : 0.0) + sum);
       }
     }
   }

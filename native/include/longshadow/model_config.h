@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "longshadow/dtype.h"
+
 namespace longshadow {
 
 /// Llama-3.1's frequency scaling (config "rope_type": "llama3").
@@ -29,6 +31,10 @@ struct ModelConfig {
   double rms_norm_eps = 1e-5;
   double rope_theta = 10000;
   std::optional<Llama3RopeScaling> rope_scaling;
+  /// kBF16: inverse frequencies are rounded to bf16, as they are where a whole PyTorch model was
+  /// cast with .to(bfloat16), buffers included. Such a model has other angles; its config.json
+  /// says so with "rope_frequency_dtype": "bfloat16" (our key: Hugging Face has none).
+  DType rope_frequency_dtype = DType::kF32;
   bool tied_embeddings = false;
   std::optional<std::uint32_t> bos_token_id;
   std::vector<std::uint32_t> eos_token_ids;
@@ -39,7 +45,8 @@ struct ModelConfig {
 /// Throws kModelInvalid with the field and what it must be; kUnsupported for other architectures.
 ModelConfig ReadModelConfig(const std::string& directory);
 
-/// Inverse rope frequencies, [head_dim / 2], scaled as the config says; spec: f_i = theta^(-2i/D).
+/// Inverse rope frequencies, [head_dim / 2], scaled and rounded as the config says;
+/// f_i = theta^(-2i/D).
 std::vector<float> InverseRopeFrequencies(const ModelConfig& config);
 
 }  // namespace longshadow

@@ -8,10 +8,10 @@ namespace longshadow {
 
 /// How the next token is chosen. temperature 0 is greedy (ties by lower id).
 struct SamplingParameters {
-  float temperature = 0;    // >= 0
-  std::int32_t top_k = 0;   // 0: off
-  float top_p = 1;          // (0, 1]
-  std::uint64_t seed = 0;   // with the token's index, all the randomness there is
+  float temperature = 0;   // >= 0
+  std::int32_t top_k = 0;  // 0: off
+  float top_p = 1;         // (0, 1]
+  std::uint64_t seed = 0;  // with the token's index, all the randomness there is
 };
 
 /// Throws kInvalidArgument with the parameter that is out of range.

@@ -32,9 +32,11 @@ void Verify(StackSequence& sequence, std::int32_t layer) {
   }
 }
 
-bool AnyAlive(std::span<const StackSequence> sequences) {
-  return std::any_of(sequences.begin(), sequences.end(),
-                     [](const StackSequence& sequence) { return !sequence.error; });
+/// Polls every sequence.
+bool AnyAlive(std::span<StackSequence> sequences) {
+  std::size_t alive = 0;
+  for (StackSequence& sequence : sequences) alive += Poll(sequence) ? 1 : 0;
+  return alive > 0;
 }
 
 /// A piece's rows as a backend wants them: relative to its block.

@@ -136,10 +136,18 @@ std::optional<Llama3RopeScaling> ReadRopeScaling(const Fields& rope) {
   return scaling;
 }
 
+DType ReadFrequencyType(const Fields& fields) {
+  const std::string name = fields.Text("rope_frequency_dtype", "float32");
+  if (name == "float32") return DType::kF32;
+  if (name == "bfloat16") return DType::kBF16;
+  fields.Refuse("rope_frequency_dtype", "'float32' or 'bfloat16'");
+}
+
 /// Newer files keep everything in `rope_parameters`; older ones have `rope_theta` beside
 /// `rope_scaling`.
 void ReadRope(const json& document, const std::string& where, ModelConfig& config) {
   const Fields fields(document, where);
+  config.rope_frequency_dtype = ReadFrequencyType(fields);
   config.rope_theta = fields.Number("rope_theta", 1, 1e15, 10000.0);
   for (const char* name : {"rope_scaling", "rope_parameters"}) {
     const json* object = fields.Find(name);

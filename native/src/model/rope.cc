@@ -24,8 +24,11 @@ std::vector<float> InverseRopeFrequencies(const ModelConfig& config) {
   std::vector<float> frequencies;
   for (std::int32_t i = 0; i < config.head_dim / 2; ++i) {
     const double frequency = std::pow(config.rope_theta, -2.0 * i / config.head_dim);
-    frequencies.push_back(static_cast<float>(
-        config.rope_scaling ? ScaleLlama3(frequency, *config.rope_scaling) : frequency));
+    const auto scaled = static_cast<float>(
+        config.rope_scaling ? ScaleLlama3(frequency, *config.rope_scaling) : frequency);
+    frequencies.push_back(config.rope_frequency_dtype == DType::kBF16
+                              ? BFloat16::FromFloat(scaled).ToFloat()
+                              : scaled);
   }
   return frequencies;
 }
