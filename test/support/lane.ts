@@ -1,0 +1,342 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { Queue, QueueEvents } from 'bullmq';
+import type { GetStatusResponse__Output as DecodeStatus } from '../../proto/gen/longshadow/decode/v1/GetStatusResponse.js';
+import type { StartSessionRequest } from '../../proto/gen/longshadow/decode/v1/StartSessionRequest.js';
+import type { GetStatusResponse__Output as WorkerStatus } from '../../proto/gen/longshadow/worker/v1/GetStatusResponse.js';
+import {
+  type ServiceChild,
+  type ServiceRole,
+  startServiceChild,
+  stopServiceChild,
+} from '../../services/cli/cluster/service-child.js';
+import {
+  type PrefillJob,
+  prefillJobId,
+  type PrefillJobResult,
+  workerQueueName,
+} from '../../services/domain/prefill-job.js';
+import type { SessionEvent } from '../../services/domain/session-event.js';
+import type { SessionRecord } from '../../services/domain/session-record.js';
+import type { TokenRange } from '../../services/domain/token-range.js';
+import { sessionFingerprint } from '../../services/platform/fingerprint.js';
+import { makeLog } from '../../services/platform/log.js';
+import { redisOptions } from '../../services/platform/redis-url.js';
+import { makeClient, unaryCall } from '../../services/platform/rpc/client.js';
+import {
+  openSessionStore,
+  type OpenSessionStore,
+} from '../../services/platform/session-store/open-session-store.js';
+import { MODEL, NEEDLE_MODEL } from './cluster.js';
+import { type TestRedis, startRedis } from './redis-server.js';
+
+const WORKER_ID = 'worker-test';
+const DRIVER_ID = 'driver-test';
+const CALL = { timeoutMs: 20_000 };
+
+/** A session as a test drives it. */
+export interface LaneSession {
+  readonly record: SessionRecord;
+  readonly promptIds: Uint32Array;
+}
+
+/**
+ * A real worker, a real decode and a real Redis, without a router: the test is the driver. It puts
+ * jobs on the worker's queue and calls both services by hand.
+ */
+export class Lane {
+  private constructor(
+    readonly redis: TestRedis,
+    readonly storeDirectory: string,
+    readonly store: OpenSessionStore,
+    private worker: ServiceChild,
+    readonly decode: ServiceChild,
+    private readonly queue: Queue<PrefillJob, PrefillJobResult>,
+    private readonly queueEvents: QueueEvents,
+    private readonly environment: NodeJS.ProcessEnv,
+  ) {}
+
+  static async start(environment: NodeJS.ProcessEnv = {}): Promise<Lane> {
+    const redis = await startRedis();
+    const storeDirectory = mkdtempSync('/dev/shm/longshadow-test-');
+    const place = {
+      ...process.env,
+      LONGSHADOW_EXIT_WITH_PARENT: '1',
+      LONGSHADOW_LOG_LEVEL: 'error',
+      REDIS_URL: redis.url,
+      WORKER_ID,
+      ...environment,
+    };
+    const [worker, decode] = await Promise.all([
+      startMember('worker', place, storeDirectory),
+      startMember('decode', place, storeDirectory),
+    ]);
+    const connection = redisOptions(redis.url);
+    const queue = new Queue<PrefillJob, PrefillJobResult>(workerQueueName(WORKER_ID), {
+      connection,
+    });
+    const queueEvents = new QueueEvents(workerQueueName(WORKER_ID), { connection });
+    await queueEvents.waitUntilReady();
+    const store = await openSessionStore(redis.url, makeLog('test', 'error'));
+    return new Lane(redis, storeDirectory, store, worker, decode, queue, queueEvents, place);
+  }
+
+  /** Creates a session's record and its token ids. */
+  async open(
+    promptIds: readonly number[],
+    more: Partial<SessionRecord> = {},
+  ): Promise<LaneSession> {
+    const members = await this.store.fleet.members();
+    const member = members.find(({ memberId }) => memberId === WORKER_ID);
+    if (member === undefined) throw new Error('the worker has not announced itself');
+    const { modelFingerprint, layerBegin, layerEnd } = member;
+    const sessionId = randomBytes(16).toString('hex');
+    const policy = {
+      prefillPolicy: 'dense',
+      cachePolicy: 'full',
+      dtype: member.dtype,
+      cutRule: 'cpu',
+    } as const;
+    const epoch = 1;
+    const inputs = { modelFingerprint, policy, sessionId, epoch, layerBegin, layerEnd };
+    const record: SessionRecord = {
+      schemaVersion: 1,
+      sessionId,
+      revision: 1,
+      state: 'prefilling',
+      epoch,
+      lane: [WORKER_ID],
+      decodeId: null,
+      turn: 0,
+      model: MODEL,
+      modelFingerprint,
+      policy,
+      fingerprint: sessionFingerprint(inputs),
+      generation: {
+        sampling: { temperature: 0, topK: 0, topP: 1, seed: '0' },
+        stopping: { maxNewTokens: 32, stopTexts: [], ignoreEos: false },
+        forcedTokenIds: [],
+        promptLogprobs: [],
+      },
+      receivedTokens: promptIds.length,
+      uploadClosed: true,
+      nextToken: 0,
+      segments: [],
+      maxPromptTokens: promptIds.length,
+      reservation: null,
+      tenant: 'test',
+      traceparent: null,
+      deadlineUnixMs: null,
+      onDisconnect: 'cancel',
+      resumeGraceMs: 0,
+      keepSessionMs: 0,
+      keepExactKeys: false,
+      keepUntilUnixMs: null,
+      createdUnixMs: Date.now(),
+      ...more,
+    };
+    await this.store.records.create(record, DRIVER_ID);
+    return { record, promptIds: Uint32Array.from(promptIds) };
+  }
+
+  /** Puts a chunk's job on the queue; the result, or the Error that BullMQ makes of its failure. */
+  async run(
+    { record, promptIds }: LaneSession,
+    { beginToken, endToken }: TokenRange,
+    more: Partial<PrefillJob> = {},
+  ): Promise<PrefillJobResult> {
+    const isSeal = beginToken === endToken;
+    if (!isSeal) {
+      const ids = promptIds.slice(beginToken, endToken);
+      await this.store.tokenIds.put(record.sessionId, beginToken, ids);
+    }
+    const data: PrefillJob = {
+      schemaVersion: 1,
+      kind: isSeal ? 'seal' : 'prefill',
+      sessionId: record.sessionId,
+      epoch: record.epoch,
+      stage: 0,
+      modelFingerprint: record.modelFingerprint,
+      fingerprint: record.fingerprint,
+      beginToken,
+      endToken,
+      nextTokenId: promptIds[endToken] ?? null,
+      promptLogprobs: [],
+      totalTokens: promptIds.length,
+      deadlineUnixMs: null,
+      traceparent: null,
+      ...more,
+    };
+    const options = { jobId: prefillJobId(data), removeOnComplete: true, removeOnFail: true };
+    const job = await this.queue.add(data.kind, data, options);
+    return job.waitUntilFinished(this.queueEvents, 120_000);
+  }
+
+  /** Prefills a whole prompt in chunks of at most `chunkTokens`, and seals it. */
+  async prefill(session: LaneSession, chunkTokens: number): Promise<void> {
+    const total = session.promptIds.length;
+    for (let beginToken = 0; beginToken < total; beginToken += chunkTokens) {
+      await this.run(session, { beginToken, endToken: Math.min(beginToken + chunkTokens, total) });
+    }
+    await this.run(session, { beginToken: total, endToken: total });
+  }
+
+  async startDecode(
+    { record, promptIds }: LaneSession,
+    more: { readonly keepSessionMs?: number; readonly maxNewTokens?: number } = {},
+  ): Promise<void> {
+    const request: StartSessionRequest = {
+      sessionId: record.sessionId,
+      epoch: record.epoch,
+      fingerprint: record.fingerprint,
+      workerAddress: this.worker.address,
+      ...turnFields(record, promptIds.length, more),
+    };
+    await this.#onDecode((client) => unaryCall(client, 'startSession', request, CALL));
+  }
+
+  async appendTurn(
+    { record, promptIds }: LaneSession,
+    tokenIds: readonly number[],
+    more: {
+      readonly keepSessionMs?: number;
+      readonly maxNewTokens?: number;
+      readonly promptLogprobs?: TokenRange[];
+    } = {},
+  ): Promise<number> {
+    await this.store.events.beginTurn(record.sessionId);
+    const { sessionId, epoch } = record;
+    const fields = turnFields(record, promptIds.length + tokenIds.length, more);
+    const request = { sessionId, epoch, tokenIds: [...tokenIds], ...fields };
+    const { beginToken } = await this.#onDecode((client) =>
+      unaryCall(client, 'appendTurn', request, CALL),
+    );
+    return Number(beginToken);
+  }
+
+  /** Events of a session until its turn ends, from the one after `afterSequence` on. */
+  async eventsToEnd(session: LaneSession, afterSequence = 0): Promise<SessionEvent[]> {
+    const events: SessionEvent[] = [];
+    const aborter = new AbortController();
+    const stream = this.store.events.follow(
+      session.record.sessionId,
+      afterSequence,
+      aborter.signal,
+    );
+    for await (const { event } of stream) {
+      events.push(event);
+      if (event.type === 'finished' || event.type === 'error') break;
+    }
+    aborter.abort();
+    return events;
+  }
+
+  async releaseWorker({ record: { sessionId, epoch } }: LaneSession): Promise<number> {
+    const request = { sessionId, epoch };
+    const { freedBytes } = await this.#onWorker((client) =>
+      unaryCall(client, 'releaseSession', request, CALL),
+    );
+    return Number(freedBytes);
+  }
+
+  async releaseDecode({ record: { sessionId } }: LaneSession): Promise<number> {
+    const { freedBytes } = await this.#onDecode((client) =>
+      unaryCall(client, 'releaseSession', { sessionId }, CALL),
+    );
+    return Number(freedBytes);
+  }
+
+  workerStatus(): Promise<WorkerStatus> {
+    return this.#onWorker((client) => unaryCall(client, 'getStatus', {}, CALL));
+  }
+
+  decodeStatus(): Promise<DecodeStatus> {
+    return this.#onDecode((client) => unaryCall(client, 'getStatus', {}, CALL));
+  }
+
+  /** Ends the worker by a signal and starts another one under the same name. */
+  async restartWorker(signal: 'SIGKILL' | 'SIGTERM'): Promise<number | null> {
+    this.worker.child.signal(signal);
+    const exitCode = await this.worker.child.exited;
+    this.worker = await startMember('worker', this.environment, this.storeDirectory);
+    return exitCode.code;
+  }
+
+  async stop(): Promise<void> {
+    await this.queueEvents.close();
+    await this.queue.close();
+    await this.store.close();
+    await Promise.all([
+      stopServiceChild(this.worker, 10_000),
+      stopServiceChild(this.decode, 10_000),
+    ]);
+    await this.redis.stop();
+    rmSync(this.storeDirectory, { recursive: true, force: true });
+  }
+
+  async #onWorker<T>(call: (client: ReturnType<typeof workerClient>) => Promise<T>): Promise<T> {
+    const client = workerClient(this.worker.address);
+    try {
+      return await call(client);
+    } finally {
+      client.close();
+    }
+  }
+
+  async #onDecode<T>(call: (client: ReturnType<typeof decodeClient>) => Promise<T>): Promise<T> {
+    const client = decodeClient(this.decode.address);
+    try {
+      return await call(client);
+    } finally {
+      client.close();
+    }
+  }
+}
+
+const workerClient = (address: string) => makeClient('worker', address, null);
+const decodeClient = (address: string) => makeClient('decode', address, null);
+
+function startMember(
+  role: Exclude<ServiceRole, 'router'>,
+  place: NodeJS.ProcessEnv,
+  storeDirectory: string,
+): Promise<ServiceChild> {
+  const prefix = role.toUpperCase();
+  const environment = {
+    ...place,
+    [`${prefix}_LISTEN`]: '127.0.0.1:0',
+    [`${prefix}_MODEL_DIR`]: NEEDLE_MODEL,
+    [`${prefix}_STORE_DIR`]: storeDirectory,
+  };
+  return startServiceChild(role, environment, 60_000, (_role, line) => {
+    process.stderr.write(`${role}: ${line}\n`);
+  });
+}
+
+function turnFields(
+  record: SessionRecord,
+  promptTokens: number,
+  more: {
+    readonly keepSessionMs?: number;
+    readonly maxNewTokens?: number;
+    readonly promptLogprobs?: TokenRange[];
+  },
+): Pick<StartSessionRequest, 'generation' | 'context'> {
+  return {
+    generation: {
+      temperature: 0,
+      topP: 1,
+      seed: '7',
+      maxNewTokens: more.maxNewTokens ?? 32,
+      promptLogprobs: more.promptLogprobs ?? [],
+    },
+    context: {
+      admittedUnixMs: record.createdUnixMs,
+      prefilledUnixMs: Date.now(),
+      promptTokens,
+      workerIds: [...record.lane],
+      keepSessionMs: more.keepSessionMs ?? 0,
+      ...record.policy,
+    },
+  };
+}
