@@ -1,9 +1,13 @@
 import { setTimeout } from 'node:timers/promises';
+import type { Readable } from 'node:stream';
 import type { handleBidiStreamingCall, ServerDuplexStream } from '@grpc/grpc-js';
 import { ServingError } from '../../domain/serving-error.js';
 import type { AdapterOptions } from './adapter-options.js';
 import type { CallContext } from './call-context.js';
 import { runStream } from './write-responses.js';
+
+/** What a reader waits for; a call that closes without an end has been cancelled or answered. */
+const EVENTS = ['readable', 'end', 'close', 'error'] as const;
 
 export type BidiStream<Request, Response> = (
   requests: AsyncIterable<Request>,
@@ -35,15 +39,60 @@ async function* requestsOf<Request, Response>(
   call: ServerDuplexStream<Request, Response>,
   signal: AbortSignal,
 ): AsyncGenerator<Request, void, undefined> {
+  const arrivals = watchArrivals(call, signal);
   try {
-    // A handler that stops reading must not close the half that it answers on.
-    const messages: AsyncIterable<Request> = call.iterator({ destroyOnReturn: false });
-    for await (const message of messages) yield message;
-  } catch (error) {
-    signal.throwIfAborted();
-    throw new ServingError('CANCELLED', 'the request stream broke off', {}, { cause: error });
+    for (;;) {
+      signal.throwIfAborted();
+      const message = call.read() as Request | null;
+      if (message !== null) yield message;
+      else if (call.readableEnded) break;
+      else if (call.destroyed || arrivals.failed()) throw brokenOff();
+      else await arrivals.next();
+    }
+  } finally {
+    arrivals.stop();
   }
   // An abort while waiting rejects too; its reason is thrown below.
   await setTimeout(HALF_CLOSE_SETTLE_MS, undefined, { signal }).catch(() => undefined);
   signal.throwIfAborted();
+}
+
+function brokenOff(): ServingError {
+  return new ServingError('CANCELLED', 'the request stream broke off');
+}
+
+/**
+ * Wakes a reader when it should look at the call again. Not the call's own iterator: that destroys
+ * the call when a handler ends it with a status, and the status is then never sent.
+ */
+function watchArrivals(
+  call: Readable,
+  signal: AbortSignal,
+): { next(): Promise<void>; failed(): boolean; stop(): void } {
+  let failed = false;
+  let rung = false;
+  let wake: (() => void) | null = null;
+  const ring = (): void => {
+    rung = true;
+    wake?.();
+  };
+  const fail = (): void => {
+    failed = true;
+  };
+  call.on('error', fail);
+  for (const event of EVENTS) call.on(event, ring);
+  signal.addEventListener('abort', ring, { once: true });
+  return {
+    next: async () => {
+      if (!rung) await new Promise<void>((resolve) => (wake = resolve));
+      rung = false;
+      wake = null;
+    },
+    failed: () => failed,
+    stop: () => {
+      call.off('error', fail);
+      for (const event of EVENTS) call.off(event, ring);
+      signal.removeEventListener('abort', ring);
+    },
+  };
 }
