@@ -32,6 +32,12 @@ export interface AnyServerCall extends Pick<
   on(event: 'cancelled', listener: () => void): unknown;
 }
 
+/**
+ * The client's clock of the deadline runs ahead of ours by the way of its request, and at its end
+ * it cancels: a cancellation so close to the deadline is the deadline.
+ */
+const DEADLINE_SLACK_MS = 100;
+
 /** Longest delay that setTimeout takes. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
@@ -69,7 +75,11 @@ export function openCallContext(call: AnyServerCall): { context: CallContext; cl
       ).unref();
   };
   call.on('cancelled', () => {
-    cancel(deadlineUnixMs !== null && Date.now() >= deadlineUnixMs ? 'deadline' : 'client');
+    cancel(
+      deadlineUnixMs !== null && Date.now() >= deadlineUnixMs - DEADLINE_SLACK_MS
+        ? 'deadline'
+        : 'client',
+    );
   });
   if (call.cancelled) cancel('client');
   else if (deadlineUnixMs !== null) armDeadline(deadlineUnixMs);
