@@ -64,6 +64,9 @@ export async function assembleDecode(
     closeHandle: closeDecodeSession,
     nowUnixMs: () => Date.now(),
     onReleased: outside.metrics.released,
+    onError: (error) => {
+      outside.log.error({ err: error }, 'a kept session could not be released');
+    },
   });
   const operations: DecodeOperations = {
     sessions,

@@ -169,8 +169,15 @@ test('a worker that is killed and comes back goes on where it was', async () => 
   const sample = needleSample(1);
   const session = await lane.open(sample.prompt);
   await lane.run(session, { beginToken: 0, endToken: CHUNK_TOKENS });
-  await lane.run(session, { beginToken: CHUNK_TOKENS, endToken: 2 * CHUNK_TOKENS });
+  const interrupted = lane.run(session, { beginToken: CHUNK_TOKENS, endToken: 2 * CHUNK_TOKENS });
+  await poll(
+    async () => (await lane.workerStatus()).storeFiles,
+    (files) => Number(files) > 2,
+    30_000,
+  );
   await lane.restartWorker('SIGKILL');
+  // Its lock runs out, and the next life of the worker takes the job up again.
+  assert.equal((await interrupted).alreadyDone, false);
   const again = await lane.run(session, { beginToken: 0, endToken: CHUNK_TOKENS });
   assert.equal(again.alreadyDone, true);
   await lane.prefill(session, CHUNK_TOKENS);

@@ -23,6 +23,7 @@ import { sessionFingerprint } from '../../services/platform/fingerprint.js';
 import { makeLog } from '../../services/platform/log.js';
 import { redisOptions } from '../../services/platform/redis-url.js';
 import { makeClient, unaryCall } from '../../services/platform/rpc/client.js';
+import type { ServiceTypes } from '../../services/platform/rpc/load-service.js';
 import {
   openSessionStore,
   type OpenSessionStore,
@@ -45,6 +46,9 @@ export interface LaneSession {
  * jobs on the worker's queue and calls both services by hand.
  */
 export class Lane {
+  #workerClient: ServiceTypes['worker']['client'];
+  readonly #decodeClient: ServiceTypes['decode']['client'];
+
   private constructor(
     readonly redis: TestRedis,
     readonly storeDirectory: string,
@@ -54,7 +58,10 @@ export class Lane {
     private readonly queue: Queue<PrefillJob, PrefillJobResult>,
     private readonly queueEvents: QueueEvents,
     private readonly environment: NodeJS.ProcessEnv,
-  ) {}
+  ) {
+    this.#workerClient = makeClient('worker', worker.address, null);
+    this.#decodeClient = makeClient('decode', decode.address, null);
+  }
 
   static async start(environment: NodeJS.ProcessEnv = {}): Promise<Lane> {
     const redis = await startRedis();
@@ -192,7 +199,7 @@ export class Lane {
       workerAddress: this.worker.address,
       ...turnFields(record, promptIds.length, more),
     };
-    await this.#onDecode((client) => unaryCall(client, 'startSession', request, CALL));
+    await unaryCall(this.#decodeClient, 'startSession', request, CALL);
   }
 
   async appendTurn(
@@ -208,9 +215,7 @@ export class Lane {
     const { sessionId, epoch } = record;
     const fields = turnFields(record, promptIds.length + tokenIds.length, more);
     const request = { sessionId, epoch, tokenIds: [...tokenIds], ...fields };
-    const { beginToken } = await this.#onDecode((client) =>
-      unaryCall(client, 'appendTurn', request, CALL),
-    );
+    const { beginToken } = await unaryCall(this.#decodeClient, 'appendTurn', request, CALL);
     return Number(beginToken);
   }
 
@@ -233,25 +238,22 @@ export class Lane {
 
   async releaseWorker({ record: { sessionId, epoch } }: LaneSession): Promise<number> {
     const request = { sessionId, epoch };
-    const { freedBytes } = await this.#onWorker((client) =>
-      unaryCall(client, 'releaseSession', request, CALL),
-    );
+    const { freedBytes } = await unaryCall(this.#workerClient, 'releaseSession', request, CALL);
     return Number(freedBytes);
   }
 
   async releaseDecode({ record: { sessionId } }: LaneSession): Promise<number> {
-    const { freedBytes } = await this.#onDecode((client) =>
-      unaryCall(client, 'releaseSession', { sessionId }, CALL),
-    );
+    const request = { sessionId };
+    const { freedBytes } = await unaryCall(this.#decodeClient, 'releaseSession', request, CALL);
     return Number(freedBytes);
   }
 
   workerStatus(): Promise<WorkerStatus> {
-    return this.#onWorker((client) => unaryCall(client, 'getStatus', {}, CALL));
+    return unaryCall(this.#workerClient, 'getStatus', {}, CALL);
   }
 
   decodeStatus(): Promise<DecodeStatus> {
-    return this.#onDecode((client) => unaryCall(client, 'getStatus', {}, CALL));
+    return unaryCall(this.#decodeClient, 'getStatus', {}, CALL);
   }
 
   /** Ends the worker by a signal and starts another one under the same name. */
@@ -259,10 +261,14 @@ export class Lane {
     this.worker.child.signal(signal);
     const exitCode = await this.worker.child.exited;
     this.worker = await startMember('worker', this.environment, this.storeDirectory);
+    this.#workerClient.close();
+    this.#workerClient = makeClient('worker', this.worker.address, null);
     return exitCode.code;
   }
 
   async stop(): Promise<void> {
+    this.#workerClient.close();
+    this.#decodeClient.close();
     await this.queueEvents.close();
     await this.queue.close();
     await this.store.close();
@@ -273,28 +279,7 @@ export class Lane {
     await this.redis.stop();
     rmSync(this.storeDirectory, { recursive: true, force: true });
   }
-
-  async #onWorker<T>(call: (client: ReturnType<typeof workerClient>) => Promise<T>): Promise<T> {
-    const client = workerClient(this.worker.address);
-    try {
-      return await call(client);
-    } finally {
-      client.close();
-    }
-  }
-
-  async #onDecode<T>(call: (client: ReturnType<typeof decodeClient>) => Promise<T>): Promise<T> {
-    const client = decodeClient(this.decode.address);
-    try {
-      return await call(client);
-    } finally {
-      client.close();
-    }
-  }
 }
-
-const workerClient = (address: string) => makeClient('worker', address, null);
-const decodeClient = (address: string) => makeClient('decode', address, null);
 
 function startMember(
   role: Exclude<ServiceRole, 'router'>,

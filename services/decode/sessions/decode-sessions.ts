@@ -10,6 +10,8 @@ import type { TurnRequest } from '../loop/turn.js';
 export const MAX_TURN_TOKENS = 4096;
 /** How much later than promised a kept session is freed here, should nobody release it. */
 const EXPIRY_SLACK_MS = 1000;
+/** Longest delay that setTimeout takes: about 25 days. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export interface StartSession extends TurnRequest {
   readonly sessionId: string;
@@ -25,7 +27,7 @@ export interface AppendTurn extends TurnRequest {
 }
 
 export interface DecodeSessionsOptions {
-  readonly loop: DecodeLoop;
+  readonly loop: Pick<DecodeLoop, 'join' | 'leave' | 'activeSessions' | 'privateBytes'>;
   readonly decoder: TokenDecoder;
   readonly maxSessions: number;
   readonly maxPositions: number;
@@ -42,6 +44,7 @@ export interface DecodeSessionsOptions {
   readonly nowUnixMs: () => number;
   /** A session that was running was released: milliseconds until its memory was free. */
   readonly onReleased: (cancelToFreeMs: number) => void;
+  readonly onError: (error: unknown) => void;
 }
 
 /** A session from StartSession until its memory is free. */
@@ -158,7 +161,10 @@ export class DecodeSessions {
     const entry = this.#entries.get(session.sessionId);
     if (entry?.session !== session) return;
     const delayMs = keptUntilUnixMs - this.options.nowUnixMs() + EXPIRY_SLACK_MS;
-    entry.expiry = setTimeout(() => void this.release(session.sessionId), delayMs).unref();
+    const expire = (): void => {
+      this.release(session.sessionId).catch(this.options.onError);
+    };
+    entry.expiry = setTimeout(expire, Math.min(delayMs, MAX_TIMER_MS)).unref();
   }
 
   async #open(request: StartSession, signal: AbortSignal): Promise<BatchSession> {

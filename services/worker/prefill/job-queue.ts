@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'bullmq';
 import type { PrefillJobResult } from '../../domain/prefill-job.js';
 import { workerQueueName } from '../../domain/prefill-job.js';
@@ -14,6 +15,8 @@ const LOCK_MS = 6_000;
 const STALLED_CHECK_MS = 2_000;
 /** A stalled job is never given up here: its session's deadline and driver decide. */
 const MAX_STALLS = 1_000_000;
+/** Without Redis BullMQ waits for its connections for ever; its close is given up after this. */
+const CLOSE_LIMIT_MS = 5_000;
 
 export interface JobQueueOptions {
   readonly redisUrl: string;
@@ -60,11 +63,17 @@ export async function startJobQueue(options: JobQueueOptions): Promise<JobQueue>
   return {
     async close(graceMs, interrupt) {
       const closed = worker.close();
-      const timer = setTimeout(() => void interrupt().catch(options.onError), graceMs);
+      const late = new AbortController();
+      const { signal } = late;
+      const giveUp = async (): Promise<void> => {
+        await sleep(graceMs, null, { signal });
+        await interrupt();
+        await sleep(CLOSE_LIMIT_MS, null, { signal });
+      };
       try {
-        await closed;
+        await Promise.race([closed, giveUp()]);
       } finally {
-        clearTimeout(timer);
+        late.abort();
       }
     },
   };

@@ -1,0 +1,193 @@
+import assert from 'node:assert/strict';
+import { setImmediate as tick } from 'node:timers/promises';
+import { test } from 'node:test';
+import type { DecodeSessionHandle } from '../../../native/ts/index.js';
+import { ServingError, type ErrorCode } from '../../../services/domain/serving-error.js';
+import type { BatchSession } from '../../../services/decode/loop/batch-session.js';
+import {
+  type AppendTurn,
+  DecodeSessions,
+  type StartSession,
+} from '../../../services/decode/sessions/decode-sessions.js';
+
+const [A, B] = ['a'.repeat(32), 'b'.repeat(32)] as const;
+const SEALED_TOKENS = 600;
+
+function makeWorld(maxSessions = 2) {
+  const joined: BatchSession[] = [];
+  const left: BatchSession[] = [];
+  const handOffs: { resolve: () => void; signal: AbortSignal }[] = [];
+  const closed: DecodeSessionHandle[] = [];
+  const sessions = new DecodeSessions({
+    loop: {
+      join: (session) => joined.push(session),
+      leave: (session) => {
+        left.push(session);
+        return Promise.resolve();
+      },
+      activeSessions: 7,
+      privateBytes: () => 55,
+    },
+    decoder: { piece: () => 'x', join: (pieces) => pieces.join('') },
+    maxSessions,
+    maxPositions: 1000,
+    vocabSize: 100,
+    expectedFingerprint: () => 'f'.repeat(32),
+    fetchHandOff: (_request, signal) =>
+      new Promise((resolve) => {
+        handOffs.push({
+          signal,
+          resolve: () => {
+            resolve(Uint8Array.of(1));
+          },
+        });
+      }),
+    openSession: () => Promise.resolve({ type: 'decode-session' }),
+    sessionTokens: () => SEALED_TOKENS,
+    closeHandle: (handle) => closed.push(handle),
+    nowUnixMs: () => 0,
+    onReleased: () => undefined,
+    onError: (error) => assert.fail(String(error)),
+  });
+  const started = async (request: StartSession): Promise<BatchSession> => {
+    const start = sessions.start(request);
+    await tick();
+    handOffs.at(-1)?.resolve();
+    assert.equal(await start, 7);
+    const session = joined.at(-1);
+    assert.ok(session);
+    return session;
+  };
+  return { sessions, joined, left, handOffs, closed, started };
+}
+
+const turn: Pick<StartSession, 'generation' | 'context'> = {
+  generation: {
+    sampling: { temperature: 0, topK: 0, topP: 1, seed: '0' },
+    stopping: { maxNewTokens: 8, stopTexts: [], ignoreEos: false },
+    forcedTokenIds: [],
+    promptLogprobs: [],
+  },
+  context: {
+    policy: { prefillPolicy: 'dense', cachePolicy: 'full', dtype: 'bf16', cutRule: 'cpu' },
+    admittedUnixMs: 0,
+    prefilledUnixMs: 0,
+    promptTokens: SEALED_TOKENS,
+    cachedTokens: 0,
+    workerIds: [],
+    segmentBytes: 0,
+    promptReran: false,
+    keepSessionMs: 0,
+    deadlineUnixMs: null,
+  },
+};
+
+function start(more: Partial<StartSession> = {}): StartSession {
+  const fingerprint = 'f'.repeat(32);
+  return { sessionId: A, epoch: 1, fingerprint, workerAddress: 'worker:1', ...turn, ...more };
+}
+
+function append(more: Partial<AppendTurn> = {}): AppendTurn {
+  return { sessionId: A, epoch: 1, tokenIds: Uint32Array.of(1, 2), ...turn, ...more };
+}
+
+function refusedWith(code: ErrorCode) {
+  return (error: unknown): boolean => error instanceof ServingError && error.code === code;
+}
+
+test('a repeated start joins the first; another epoch replaces or is stale', async () => {
+  const { sessions, joined, left, handOffs, started } = makeWorld();
+  const [one, two] = [sessions.start(start()), sessions.start(start())];
+  await tick();
+  assert.equal(handOffs.length, 1);
+  handOffs[0]?.resolve();
+  assert.deepEqual(await Promise.all([one, two]), [7, 7]);
+  assert.equal(joined.length, 1);
+  await started(start({ epoch: 2 }));
+  assert.equal(left.length, 1, 'the older epoch left first');
+  assert.equal(sessions.count, 1);
+  await assert.rejects(sessions.start(start()), refusedWith('STALE_EPOCH'));
+});
+
+test('a release while the hand-off is on its way frees what was opened, and nothing joins', async () => {
+  const { sessions, joined, handOffs, closed } = makeWorld();
+  const refused = assert.rejects(sessions.start(start()), refusedWith('CANCELLED'));
+  await tick();
+  const released = sessions.release(A);
+  assert.ok(handOffs[0]?.signal.aborted);
+  handOffs[0].resolve();
+  assert.equal(await released, 0);
+  await refused;
+  assert.deepEqual([joined.length, closed.length, sessions.count], [0, 0, 0]);
+});
+
+test('a full, draining or foreign decode refuses before it fetches anything', async () => {
+  const { sessions, handOffs, started } = makeWorld(1);
+  await started(start());
+  await assert.rejects(sessions.start(start({ sessionId: B })), refusedWith('TOO_MANY_SESSIONS'));
+  const foreign = start({ sessionId: B, fingerprint: '0'.repeat(32) });
+  assert.equal(await sessions.release(A), 55);
+  await assert.rejects(sessions.start(foreign), refusedWith('DATA_LOSS'));
+  const forced = { ...turn.generation, forcedTokenIds: [100] };
+  await assert.rejects(
+    sessions.start(start({ generation: forced })),
+    refusedWith('TOKEN_ID_OUT_OF_RANGE'),
+  );
+  sessions.drain();
+  await assert.rejects(sessions.start(start()), refusedWith('SHUTTING_DOWN'));
+  assert.equal(handOffs.length, 1);
+});
+
+test('an unknown session is released with success', async () => {
+  assert.equal(await makeWorld().sessions.release(B), 0);
+});
+
+const turns: { name: string; with: Partial<AppendTurn>; code: ErrorCode }[] = [
+  { name: 'of another session', with: { sessionId: B }, code: 'SESSION_NOT_FOUND' },
+  { name: 'of another epoch', with: { epoch: 2 }, code: 'STALE_EPOCH' },
+  { name: 'without tokens', with: { tokenIds: new Uint32Array(0) }, code: 'EMPTY_PROMPT' },
+  { name: 'of 4,097 tokens', with: { tokenIds: new Uint32Array(4097) }, code: 'PROMPT_TOO_LONG' },
+  {
+    name: "past the model's positions",
+    with: { tokenIds: new Uint32Array(401) },
+    code: 'PROMPT_TOO_LONG',
+  },
+  {
+    name: 'with an id outside the vocabulary',
+    with: { tokenIds: Uint32Array.of(1, 100) },
+    code: 'TOKEN_ID_OUT_OF_RANGE',
+  },
+];
+
+for (const refusal of turns) {
+  test(`a turn ${refusal.name} is refused`, async () => {
+    const { sessions, started } = makeWorld();
+    const session = await started(start());
+    session.turn = null; // its first turn has ended
+    assert.throws(() => sessions.append(append(refusal.with)), refusedWith(refusal.code));
+  });
+}
+
+test('a turn begins where the session ends, but not while one runs', async () => {
+  const { sessions, joined, started } = makeWorld();
+  const session = await started(start());
+  assert.throws(() => sessions.append(append()), refusedWith('SESSION_BUSY'));
+  session.turn = null;
+  assert.equal(sessions.append(append()), SEALED_TOKENS);
+  assert.deepEqual(joined, [session, session]);
+});
+
+test('a kept session that nobody releases is freed a little after its time', async (context) => {
+  context.mock.timers.enable({ apis: ['setTimeout'] });
+  const { sessions, left, started } = makeWorld();
+  const session = await started(start());
+  session.turn = null;
+  sessions.kept(session, 5000);
+  context.mock.timers.tick(5999);
+  assert.equal(left.length, 0);
+  context.mock.timers.tick(1);
+  await tick();
+  assert.deepEqual(left, [session]);
+  await tick();
+  assert.equal(sessions.count, 0);
+});
