@@ -94,12 +94,7 @@ export interface ErrorEvent {
 }
 
 export type SessionEvent =
-  | AcceptedEvent
-  | QueuedEvent
-  | ProgressEvent
-  | TokenEvent
-  | FinishedEvent
-  | ErrorEvent;
+  AcceptedEvent | QueuedEvent | ProgressEvent | TokenEvent | FinishedEvent | ErrorEvent;
 
 /** An event with its place in the session's stream: 1, 2, 3, ... without gaps. */
 export interface SequencedEvent {

@@ -108,17 +108,17 @@ class Backend {
   /// Rotates q and k of qkv [n, (query_heads + 2 kv_heads) * head_dim] f32 at their positions and
   /// writes q [n, query_heads * head_dim] (compute dtype) and the rows' K (post-rope) and V into
   /// `layer` of each sequence's pages (geometry.dtype). A row's page must exist.
-  virtual void RopeAndStore(ConstMatrixView qkv, const AttentionShape& shape,
-                            const RopeTable& rope, const KvGeometry& geometry, std::int32_t layer,
+  virtual void RopeAndStore(ConstMatrixView qkv, const AttentionShape& shape, const RopeTable& rope,
+                            const KvGeometry& geometry, std::int32_t layer,
                             std::span<const SequenceRows> sequences, MatrixView q) = 0;
 
   /// Exact causal attention: the row at position p of a sequence attends to keys [0, p] of
   /// `layer` of its pages. q and out are [n, query_heads * head_dim] in the compute dtype.
   /// Few rows a sequence (decode) and many (prefill) take different kernels; the choice depends
   /// on that sequence's own rows alone.
-  virtual void Attention(ConstMatrixView q, const AttentionShape& shape,
-                         const KvGeometry& geometry, std::int32_t layer,
-                         std::span<const SequenceRows> sequences, MatrixView out) = 0;
+  virtual void Attention(ConstMatrixView q, const AttentionShape& shape, const KvGeometry& geometry,
+                         std::int32_t layer, std::span<const SequenceRows> sequences,
+                         MatrixView out) = 0;
 
   /// out[n, ffn] = silu(gate) * up of gate_up [n, 2 * ffn] f32 (gate first); out compute dtype.
   virtual void SiluMul(ConstMatrixView gate_up, MatrixView out) = 0;

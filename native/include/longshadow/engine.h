@@ -17,11 +17,11 @@
 namespace longshadow {
 
 struct EngineOptions {
-  std::string model_directory;        // Hugging Face layout
-  std::string device = "cpu";         // "cpu" or "reference"
-  DType dtype = DType::kBF16;         // activations of matrix products, and KV storage
-  std::int32_t threads = 0;           // 0: one a core
-  std::int32_t layer_begin = 0;       // this stage's layers
+  std::string model_directory;            // Hugging Face layout
+  std::string device = "cpu";             // "cpu" or "reference"
+  DType dtype = DType::kBF16;             // activations of matrix products, and KV storage
+  std::int32_t threads = 0;               // 0: one a core
+  std::int32_t layer_begin = 0;           // this stage's layers
   std::optional<std::int32_t> layer_end;  // absent: the model's last
 };
 
@@ -69,17 +69,17 @@ struct DecodeItem {
   std::span<const std::uint32_t> logprob_targets;
   bool sample = true;  // false while more of the turn follows
   SamplingParameters sampling;
-  std::uint64_t token_index = 0;               // index of the generated token: randomness
-  std::optional<std::uint32_t> forced_token;   // teacher forcing: taken instead of sampling
+  std::uint64_t token_index = 0;              // index of the generated token: randomness
+  std::optional<std::uint32_t> forced_token;  // teacher forcing: taken instead of sampling
 };
 inline constexpr std::uint32_t kNoTarget = 0xffffffffU;
 
 struct DecodeItemResult {
   std::optional<Error> error;  // this session's alone; the others went on
   std::optional<std::uint32_t> token;
-  float logprob = 0;       // of `token` under the unmodified distribution, natural log
-  std::uint32_t rank = 0;  // of `token`, 1 = top
-  std::vector<float> target_logprobs;       // [logprob_targets.size()], NaN for kNoTarget
+  float logprob = 0;                   // of `token` under the unmodified distribution, natural log
+  std::uint32_t rank = 0;              // of `token`, 1 = top
+  std::vector<float> target_logprobs;  // [logprob_targets.size()], NaN for kNoTarget
   std::vector<std::uint32_t> target_ranks;  // 0 for kNoTarget
 };
 

@@ -77,8 +77,8 @@ class DecodeSession {
   /// segments read-only.
   static std::shared_ptr<DecodeSession> Open(std::shared_ptr<ValueStore> store,
                                              std::span<const std::uint8_t> hand_off,
-                                             const SessionKey& expected,
-                                             const KvGeometry& geometry, std::int32_t hidden_size);
+                                             const SessionKey& expected, const KvGeometry& geometry,
+                                             std::int32_t hidden_size);
   /// An empty session on private pages, without a store: the CLI's and the tests' way in.
   static std::shared_ptr<DecodeSession> OpenScratch(const KvGeometry& geometry);
 
