@@ -1,4 +1,5 @@
 import { type ConnectionOptions, Queue, QueueEvents } from 'bullmq';
+import { z } from 'zod';
 import {
   type PrefillJob,
   type PrefillJobResult,
@@ -12,6 +13,16 @@ import type { Log } from '../../platform/log.js';
 const POLL_MS = 1_000;
 /** Polls in a row that must agree before a job counts as lost, or a worker as gone. */
 const SURE_POLLS = 2;
+
+const tokens = z.number().int().nonnegative();
+/** What a worker returns, as it came through Redis. */
+const resultSchema = z.object({
+  beginToken: tokens,
+  endToken: tokens,
+  bytes: tokens,
+  engineMicros: z.number().nonnegative(),
+  alreadyDone: z.boolean(),
+});
 
 export interface RunJobOptions {
   readonly signal: AbortSignal;
@@ -101,9 +112,10 @@ export class BullPrefillQueues implements PrefillQueues {
     events.on('error', (error) => {
       this.log.warn({ err: error, workerId }, 'queue events connection');
     });
-    events.on('completed', ({ jobId, returnvalue }) => {
-      // BullMQ parses the JSON, whatever its type says.
-      waiting.get(jobId)?.resolve(returnvalue);
+    events.on('completed', ({ jobId, returnvalue }: { jobId: string; returnvalue: unknown }) => {
+      const result = resultSchema.safeParse(returnvalue);
+      if (result.success) waiting.get(jobId)?.resolve(result.data);
+      else waiting.get(jobId)?.reject(result.error);
     });
     events.on('failed', ({ jobId, failedReason }) => {
       waiting.get(jobId)?.reject(failureOf(failedReason));

@@ -29,7 +29,7 @@ export async function runPrefill(run: PrefillRun, deps: DriveDeps): Promise<void
     else if (!tokens.closed) await tokens.changed(signal);
     else if (tokens.received === nextToken) break;
   }
-  await keeper.change({ state: 'sealing', receivedTokens: tokens.received, uploadClosed: true });
+  await keeper.change({ state: 'sealing' });
   const end = tokens.received;
   await runJob(run, deps, makeJob(run, 'seal', { beginToken: end, endToken: end }));
 }
@@ -42,11 +42,7 @@ async function runChunk(run: PrefillRun, deps: DriveDeps, chunk: TokenRange): Pr
     beginToken,
     tokens.slice(beginToken, endToken),
   );
-  await keeper.change({
-    state: tokens.closed ? 'prefilling' : 'uploading',
-    receivedTokens: tokens.received,
-    uploadClosed: tokens.closed,
-  });
+  await keeper.change({ receivedTokens: tokens.received });
   const result = await runJob(run, deps, makeJob(run, 'prefill', chunk));
   await keeper.change(({ segments }) => ({
     nextToken: endToken,

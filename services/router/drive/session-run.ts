@@ -120,6 +120,12 @@ export class SessionRun {
       );
     }
     this.#tokens.close();
+    const written = this.#keeper.change(({ state }) => ({
+      state: state === 'uploading' ? 'prefilling' : state,
+      receivedTokens: this.#tokens.received,
+      uploadClosed: true,
+    }));
+    written.catch(async (error: unknown) => this.#failed(error)).catch(() => undefined);
   }
 
   /** The client is gone: acts as the header said. */

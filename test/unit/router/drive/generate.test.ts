@@ -97,8 +97,8 @@ describe('Generate', () => {
     assert.equal(world.worker.jobs.length, 0);
     call.send({ tokenIds: { ids: ids(1) } });
     await eventually('the first chunk runs', () => world.worker.jobs.length === 1);
-    assert.equal(world.worker.jobs[0]?.totalTokens, null);
-    assert.equal(world.worker.jobs[0]?.endToken, 2_048);
+    assert.equal(world.worker.jobs.at(0)?.totalTokens, null);
+    assert.equal(world.worker.jobs.at(0)?.endToken, 2_048);
     call.close();
     assert.equal(await call.ended, null);
     assert.equal(world.worker.jobs.at(-1)?.totalTokens, 2_176);
