@@ -21,7 +21,8 @@ class MatMulTest : public BackendTest {
                     bool accumulate) {
     const Matrix x = Matrix::Random(generator_, types.compute, rows, in);
     const Matrix w = Matrix::Random(generator_, types.weight, out, in);
-    Matrix y = Matrix::Random(generator_, DType::kF32, rows, out);
+    // Padding between the rows of y, or none: the cpu backend takes another kernel.
+    Matrix y = Matrix::Random(generator_, DType::kF32, rows, out, 1.0F, rows % 2 == 0 ? 3 : 0);
     const Matrix before = y;
     backend_->MatMul(x.View(), *backend_->Pack(w.View(), types.compute), y.View(), accumulate);
     backend_->Synchronize();
@@ -66,13 +67,13 @@ TEST_P(MatMulTest, TheBitsOfARowDoNotDependOnItsBatch) {
   constexpr std::int64_t kRows = 700;  // more than one row block of any kernel
   constexpr std::int64_t kOut = 200;
   for (const Types types : kTypes) {
-    for (const std::int64_t in : {96, 512, 1280}) {
+    for (const std::int64_t in : {96, 1280}) {
       const Matrix x = Matrix::Random(generator_, types.compute, kRows, in);
       const Matrix w = Matrix::Random(generator_, types.weight, kOut, in);
       const auto packed = backend_->Pack(w.View(), types.compute);
-      const Matrix start = Matrix::Random(generator_, DType::kF32, kRows, kOut);
+      const Matrix start = Matrix::Random(generator_, DType::kF32, kRows, kOut, 1.0F, 0);
       Matrix alone = start;
-      for (std::int64_t r = 0; r < kRows; ++r) {
+      for (std::int64_t r = 0; r < kRows; r += 13) {
         backend_->MatMul(x.Rows(r, 1), *packed, alone.Rows(r, 1), true);
       }
       for (const std::int64_t rows : {2, 3, 7, 8, 63, 64, 65, 511, 512, 700}) {
@@ -80,7 +81,8 @@ TEST_P(MatMulTest, TheBitsOfARowDoNotDependOnItsBatch) {
         const std::int64_t first = (kRows - rows) / 2;
         backend_->MatMul(x.Rows(first, rows), *packed, together.Rows(first, rows), true);
         std::int64_t different = 0;
-        for (std::int64_t r = first; r < first + rows; ++r) {
+        for (std::int64_t r = 0; r < first + rows; r += 13) {
+          if (r < first) continue;
           different += together.RowBitsEqual(r, alone, r) ? 0 : 1;
         }
         EXPECT_EQ(different, 0) << rows << " rows of " << in << " features";

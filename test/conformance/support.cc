@@ -63,8 +63,8 @@ Matrix::Matrix(DType dtype, std::int64_t rows, std::int64_t cols, std::int64_t p
 }
 
 Matrix Matrix::Random(std::mt19937_64& generator, DType dtype, std::int64_t rows, std::int64_t cols,
-                      float scale) {
-  Matrix m(dtype, rows, cols);
+                      float scale, std::int64_t padding) {
+  Matrix m(dtype, rows, cols, padding);
   for (std::int64_t r = 0; r < rows; ++r) {
     for (std::int64_t c = 0; c < cols; ++c) m.Set(r, c, scale * Normal(generator));
   }

@@ -25,7 +25,7 @@ class Matrix {
  public:
   Matrix(DType dtype, std::int64_t rows, std::int64_t cols, std::int64_t padding = 3);
   static Matrix Random(std::mt19937_64& generator, DType dtype, std::int64_t rows,
-                       std::int64_t cols, float scale = 1.0F);
+                       std::int64_t cols, float scale = 1.0F, std::int64_t padding = 3);
 
   std::int64_t rows() const { return rows_; }
   std::int64_t cols() const { return cols_; }

@@ -6,13 +6,16 @@
 #include "gemm_kernels.h"
 #include "kernels.h"
 #include "math_kernels.h"
+#include "prefill_bf16_kernel.h"
 #include "prefill_f32_kernel.h"
 
 namespace longshadow::cpu {
 namespace {
 
 std::int64_t PrefillBytes(std::int32_t head_dim, std::int32_t heads) {
-  return F32PrefillFloats(head_dim, heads) * 4;
+  const std::int64_t f32 = F32PrefillFloats(head_dim, heads);
+  const std::int64_t bf16 = Bf16PrefillWords(head_dim, heads);
+  return (f32 > bf16 ? f32 : bf16) * 4;
 }
 std::int64_t DecodeBytes(std::int32_t head_dim, std::int32_t queries) {
   return DecodeFloats(head_dim, queries) * 4;
@@ -31,7 +34,7 @@ constexpr Kernels kKernels = {
     .sum_exp = SumExp,
     .count_greater = CountAbove,
     .prefill_scratch_bytes = PrefillBytes,
-    .prefill = PrefillF32,
+    .prefill = PrefillBf16,
     .decode_scratch_bytes = DecodeBytes,
     .decode = DecodeF32,
 };

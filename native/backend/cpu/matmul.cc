@@ -2,6 +2,7 @@
 //
 //   weights, compute             rows <= 64                  rows > 64
 //   bf16, bf16, avx512_bf16      own vdpbf16ps kernel        oneDNN bf16 over the same panels
+//                                                            (own kernel where y has row padding)
 //   anything else                own fp32 kernel, panel by panel (bf16 weights are converted to
 //                                fp32 in thread scratch, one block at a time)
 //
@@ -115,7 +116,7 @@ void MatMulRunner::Run(ConstMatrixView x, const PackedMatrix& weight, MatrixView
           "MatMul: shapes of x, y and the weights do not fit");
   if (x.rows == 0) return;
   const bool pairs = packed.layout() == PackedWeight::Layout::kBf16Pairs;
-  if (pairs && x.rows > kFewRows) {
+  if (pairs && x.rows > kFewRows && y.stride == y.cols) {
     onednn_->Run(x, packed, y, accumulate);
     return;
   }

@@ -12,15 +12,12 @@ namespace longshadow::cpu {
 namespace {
 
 constexpr std::int64_t kRowBlock = 256;
-constexpr std::int64_t kColumnBlock = 512;  // with kRowBlock: 512 KiB of y, which stay in L2
 
 /// One call of oneDNN.
 struct Shape {
   std::int64_t rows = 0;
   std::int64_t features = 0;
   std::int64_t columns = 0;
-  std::int64_t x_stride = 0;
-  std::int64_t y_stride = 0;
   bool accumulate = false;
 
   auto operator<=>(const Shape&) const = default;
@@ -31,16 +28,13 @@ struct Product {
   dnnl::matmul primitive;
 };
 
-dnnl::memory::desc Strided(std::int64_t rows, std::int64_t columns, std::int64_t stride,
-                           dnnl::memory::data_type type) {
-  return {dnnl::memory::dims{rows, columns}, type, dnnl::memory::dims{stride, 1}};
-}
-
 Product MakeProduct(const dnnl::engine& engine, const Shape& shape) {
-  const auto x = Strided(shape.rows, shape.features, shape.x_stride, dnnl::memory::data_type::bf16);
+  using dnnl::memory;
+  const memory::desc x({shape.rows, shape.features}, memory::data_type::bf16,
+                       memory::format_tag::ab);
   const dnnl::memory::desc w({shape.features, shape.columns}, dnnl::memory::data_type::bf16,
                              dnnl::memory::format_tag::BA16a64b2a);
-  const auto y = Strided(shape.rows, shape.columns, shape.y_stride, dnnl::memory::data_type::f32);
+  const memory::desc y({shape.rows, shape.columns}, memory::data_type::f32, memory::format_tag::ab);
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   if (shape.accumulate) {
@@ -99,26 +93,40 @@ OneDnnProducts::OneDnnProducts(CpuContext& context) : context_(context) {
 
 OneDnnProducts::~OneDnnProducts() = default;
 
+const std::uint16_t* OneDnnProducts::FeatureBlocks(ConstMatrixView x) {
+  const auto* rows = static_cast<const std::uint16_t*>(x.data);
+  if (x.stride == x.cols && x.cols <= kFeatureBlock) return rows;
+  auto* blocks = reinterpret_cast<std::uint16_t*>(blocks_.Reserve(x.rows * x.cols * 2));
+  constexpr std::int64_t kRows = 32;
+  context_.pool.Run((x.rows + kRows - 1) / kRows, [&](std::int64_t task, std::int32_t) {
+    const std::int64_t end = std::min(x.rows, (task + 1) * kRows);
+    for (std::int64_t row = task * kRows; row < end; ++row) {
+      for (std::int64_t begin = 0; begin < x.cols; begin += kFeatureBlock) {
+        const std::int64_t features = std::min(kFeatureBlock, x.cols - begin);
+        std::copy_n(rows + row * x.stride + begin, features,
+                    blocks + begin * x.rows + row * features);
+      }
+    }
+  });
+  return blocks;
+}
+
 void OneDnnProducts::Run(ConstMatrixView x, const PackedWeight& weight, MatrixView y,
                          bool accumulate) {
+  Require(y.stride == y.cols, "oneDNN products write whole rows");
+  const std::uint16_t* blocks = FeatureBlocks(x);
   const std::int64_t share = (x.rows + context_.pool.threads() - 1) / context_.pool.threads();
   const std::int64_t row_block = std::min(kRowBlock, (share + 15) / 16 * 16);
-  const std::int64_t row_blocks = (x.rows + row_block - 1) / row_block;
-  const std::int64_t column_blocks = (y.cols + kColumnBlock - 1) / kColumnBlock;
-  context_.pool.Run(row_blocks * column_blocks, [&](std::int64_t task, std::int32_t thread) {
-    const std::int64_t row = task / column_blocks * row_block;
-    const std::int64_t column = task % column_blocks * kColumnBlock;
-    Shape shape{.rows = std::min(row_block, x.rows - row),
-                .columns = std::min(kColumnBlock, y.cols - column),
-                .x_stride = x.stride,
-                .y_stride = y.stride};
+  const std::int64_t tasks = (x.rows + row_block - 1) / row_block;
+  context_.pool.Run(tasks, [&](std::int64_t task, std::int32_t thread) {
+    const std::int64_t row = task * row_block;
+    Shape shape{.rows = std::min(row_block, x.rows - row), .columns = y.cols};
     for (std::int64_t begin = 0; begin < x.cols; begin += kFeatureBlock) {
       shape.features = std::min(kFeatureBlock, x.cols - begin);
       shape.accumulate = accumulate || begin > 0;
-      state_->Execute(state_->Find(shape),
-                      static_cast<const std::uint16_t*>(x.data) + row * x.stride + begin,
-                      weight.panel(begin, column / kPanel),
-                      static_cast<float*>(y.data) + row * y.stride + column, context_, thread);
+      state_->Execute(state_->Find(shape), blocks + begin * x.rows + row * shape.features,
+                      weight.panel(begin, 0), static_cast<float*>(y.data) + row * y.stride,
+                      context_, thread);
     }
   });
 }

@@ -18,12 +18,17 @@ class OneDnnProducts {
   explicit OneDnnProducts(CpuContext& context);
   ~OneDnnProducts();
 
-  /// y [n, out] f32 = x [n, in] bf16 W^T, or += when `accumulate`. n > 0; `weight` is kBf16Pairs.
+  /// y [n, out] f32 = x [n, in] bf16 W^T, or += when `accumulate`. n > 0; `weight` is kBf16Pairs;
+  /// y's rows are adjacent (oneDNN 2.6 takes its reference loops for any other stride).
   void Run(ConstMatrixView x, const PackedWeight& weight, MatrixView y, bool accumulate);
 
  private:
+  /// x as dense matrices, one a feature block: [in / 512][rows][512]; x itself where it is one.
+  const std::uint16_t* FeatureBlocks(ConstMatrixView x);
+
   struct State;
   CpuContext& context_;
+  AlignedBuffer blocks_;
   std::unique_ptr<State> state_;
 };
 
