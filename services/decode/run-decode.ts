@@ -56,7 +56,7 @@ export async function runDecode(
   await Promise.race([aborted(shutdownSignal), running]);
   served.setServing(false);
   parts.sessions.drain();
-  await heartbeat.beat();
+  void heartbeat.beat(); // draining, as soon as Redis takes it
   await endTurns(parts, running, settings.shutdownGraceMs);
   await heartbeat.withdraw();
   await served.close();

@@ -65,7 +65,7 @@ export async function runWorker(
 
   await aborted(shutdownSignal);
   served.setServing(false);
-  await heartbeat.beat();
+  void heartbeat.beat(); // draining, as soon as Redis takes it
   await queue.close(settings.shutdownGraceMs, () => parts.sessions.closeAll());
   await parts.sessions.closeAll();
   await heartbeat.withdraw();
