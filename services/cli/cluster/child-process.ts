@@ -76,8 +76,8 @@ export class SupervisedChild {
   }
 
   /** The last lines that the child wrote. */
-  lastLines(): string {
-    return this.#lastLines.join('\n');
+  lastLines(): readonly string[] {
+    return this.#lastLines;
   }
 
   signal(name: NodeJS.Signals): void {

@@ -93,7 +93,7 @@ async function waitForPong(child: SupervisedChild, socket: string): Promise<void
   await child.waitOrKill(1_000);
   throw new ServingError(
     'REDIS_UNAVAILABLE',
-    `redis-server did not answer on ${socket}; it wrote:\n${child.lastLines()}`,
+    `redis-server did not answer on ${socket}; it wrote:\n${child.lastLines().join('\n')}`,
   );
 }
 

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { ServingError } from '../../domain/serving-error.js';
+import { z } from 'zod';
+import { ERROR_CODES, ServingError, type ErrorCode } from '../../domain/serving-error.js';
 import { SupervisedChild } from './child-process.js';
 
 export type ServiceRole = 'router' | 'worker' | 'decode';
@@ -46,10 +47,41 @@ export async function startServiceChild(
   const ended = !child.running;
   if (!ended) child.signal('SIGKILL');
   await child.waitOrKill(1_000);
-  const what = ended
-    ? 'ended before it was ready'
-    : `was not ready after ${String(readyWithinMs)} ms`;
-  throw new ServingError('INTERNAL', `the ${role} ${what}; it wrote:\n${child.lastLines()}`);
+  throw startFailure(role, child.lastLines(), ended ? null : readyWithinMs);
+}
+
+/** What a service that could not start said last: its own error if it logged one. */
+function startFailure(
+  role: ServiceRole,
+  lastLines: readonly string[],
+  readyWithinMs: number | null,
+): ServingError {
+  const fatal = lastLines.map(parseFatal).findLast((found) => found !== null) ?? null;
+  if (fatal !== null) {
+    return new ServingError(fatal.code, `the ${role} could not start: ${fatal.message}`);
+  }
+  const what =
+    readyWithinMs === null
+      ? 'ended before it was ready'
+      : `was not ready after ${String(readyWithinMs)} ms`;
+  return new ServingError('INTERNAL', `the ${role} ${what}; it wrote:\n${lastLines.join('\n')}`);
+}
+
+const FATAL_LINE = z.object({
+  level: z.literal(60),
+  msg: z.string(),
+  err: z.object({ code: z.enum(ERROR_CODES).catch('INTERNAL') }).optional(),
+});
+
+/** The error of a log line at level fatal. */
+function parseFatal(line: string): { code: ErrorCode; message: string } | null {
+  if (!line.startsWith('{')) return null;
+  try {
+    const { msg, err } = FATAL_LINE.parse(JSON.parse(line));
+    return { code: err?.code ?? 'INTERNAL', message: msg };
+  } catch {
+    return null;
+  }
 }
 
 /** Sends SIGTERM and waits; kills what is left after `graceMs`. */

@@ -110,7 +110,7 @@ export class Cluster {
         const { code, signal } = await child.exited;
         if (this.#stopping !== null) await new Promise<never>(() => undefined);
         const how = signal === null ? `with code ${String(code)}` : `by ${signal}`;
-        return `the ${child.name} (pid ${String(child.pid)}) ended ${how}; it wrote:\n${child.lastLines()}`;
+        return `the ${child.name} (pid ${String(child.pid)}) ended ${how}; it wrote:\n${child.lastLines().join('\n')}`;
       }),
     );
   }
