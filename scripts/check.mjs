@@ -26,7 +26,7 @@ const CHECKS = [
   },
   { name: 'proto', run: () => npmTool('buf', 'lint', 'proto') },
   { name: 'unit tests', run: () => testStages('unit') },
-  { name: 'C++ tests', run: () => testStages('native', 'fuzz') },
+  { name: 'C++ tests', run: () => testStages('native', 'sanitized') },
 ];
 
 const npmTool = (name, ...args) => capture(npmProgram(name), args);
