@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { FleetMember } from '../../../../services/domain/fleet.js';
+import { ServingError } from '../../../../services/domain/serving-error.js';
+import {
+  type Load,
+  rankLanes,
+  sessionBytes,
+} from '../../../../services/router/admission/choose-lane.js';
+import { fakeMember } from '../drive/fake-members.js';
+
+const MODEL = 'a'.repeat(32);
+const IDLE: Load = { reservedBytes: new Map(), placedSessions: new Map() };
+
+function pair(store: string, change: Partial<FleetMember> = {}): FleetMember[] {
+  return [
+    fakeMember('worker', { memberId: `worker-${store}`, storeId: store, ...change }),
+    fakeMember('decode', { memberId: `decode-${store}`, storeId: store }),
+  ];
+}
+
+function ranked(members: readonly FleetMember[], load: Load = IDLE): string[] {
+  return rankLanes('needle', MODEL, members, load).map(
+    ({ worker, decode }) => `${worker.memberId} ${decode.memberId}`,
+  );
+}
+
+describe('lanes', () => {
+  test('pair a worker with a decode of its own host', () => {
+    assert.deepEqual(ranked([...pair('a'), ...pair('b')]).sort(), [
+      'worker-a decode-a',
+      'worker-b decode-b',
+    ]);
+  });
+
+  test('the emptier store comes first, by share of its capacity', () => {
+    const members = [
+      ...pair('a', { storeCapacityBytes: 1_000 }),
+      ...pair('b', { storeCapacityBytes: 10_000 }),
+    ];
+    const load = {
+      ...IDLE,
+      reservedBytes: new Map([
+        ['a', 200],
+        ['b', 1_000],
+      ]),
+    };
+    assert.deepEqual(ranked(members, load), ['worker-b decode-b', 'worker-a decode-a']);
+  });
+
+  test('the less busy worker and decode of a store come first, as this router has placed sessions', () => {
+    const members = [
+      ...pair('a'),
+      fakeMember('worker', { memberId: 'worker-c', storeId: 'a' }),
+      fakeMember('decode', { memberId: 'decode-c', storeId: 'a' }),
+    ];
+    const load = {
+      ...IDLE,
+      placedSessions: new Map([
+        ['worker-a', 2],
+        ['decode-a', 1],
+      ]),
+    };
+    assert.deepEqual(ranked(members, load), ['worker-c decode-c', 'worker-a decode-c']);
+  });
+
+  const absent: { name: string; members: FleetMember[]; code: string }[] = [
+    { name: 'nobody', members: [], code: 'NO_WORKER' },
+    { name: 'only draining workers', members: pair('a', { draining: true }), code: 'NO_WORKER' },
+    {
+      name: 'only workers of other weights',
+      members: pair('a', { modelFingerprint: 'c'.repeat(32) }),
+      code: 'NO_WORKER',
+    },
+    {
+      name: 'only workers of part of the layers',
+      members: pair('a', { stages: 2 }),
+      code: 'NO_WORKER',
+    },
+    {
+      name: 'a decode on another host',
+      members: [...pair('a').slice(0, 1), ...pair('b').slice(1)],
+      code: 'NO_DECODE',
+    },
+  ];
+  for (const { name, members, code } of absent) {
+    test(`with ${name} there is ${code}, and when to ask again`, () => {
+      assert.throws(
+        () => ranked(members),
+        (error) =>
+          error instanceof ServingError &&
+          error.code === code &&
+          (error.details.retryAfterMs ?? 0) > 0,
+      );
+    });
+  }
+
+  test('a session takes whole pages of 512 tokens', () => {
+    assert.equal(sessionBytes(1, 3), 512 * 3);
+    assert.equal(sessionBytes(512, 3), 512 * 3);
+    assert.equal(sessionBytes(513, 3), 1_024 * 3);
+  });
+});
