@@ -44,7 +44,7 @@ function histogram<L extends string>(
   labelNames: readonly L[],
 ): Histogram<L> {
   const found = registry.getSingleMetric(name);
-  if (found instanceof Histogram) return found as Histogram<L>;
+  if (found instanceof Histogram) return found;
   return new Histogram({ name, help, buckets, labelNames, registers: [registry] });
 }
 
@@ -55,7 +55,7 @@ function counter<L extends string>(
   labelNames: readonly L[],
 ): Counter<L> {
   const found = registry.getSingleMetric(name);
-  if (found instanceof Counter) return found as Counter<L>;
+  if (found instanceof Counter) return found;
   return new Counter({ name, help, labelNames, registers: [registry] });
 }
 
@@ -66,7 +66,7 @@ function gauge<L extends string>(
   labelNames: readonly L[],
 ): Gauge<L> {
   const found = registry.getSingleMetric(name);
-  if (found instanceof Gauge) return found as Gauge<L>;
+  if (found instanceof Gauge) return found;
   return new Gauge({ name, help, labelNames, registers: [registry] });
 }
 

@@ -187,18 +187,18 @@ test("the driver's lease renews the token ids of a living session", async () => 
 
 test('reservations fill a store up to its capacity and are idempotent per session', async () => {
   const [a, b] = [newId(), newId()];
-  const { reserve, release, reservedBytes } = store.reservations;
-  assert.equal(await reserve('store-1', a, 60, 100), true);
-  assert.equal(await reserve('store-1', b, 41, 100), false);
-  assert.equal(await reserve('store-1', b, 40, 100), true);
-  assert.equal(await reserve('store-1', a, 60, 100), true, 'the same again');
-  assert.equal(await reservedBytes('store-1'), 100);
-  assert.equal(await reserve('store-1', a, 61, 100), false, 'a larger one does not fit');
-  assert.equal(await reservedBytes('store-1'), 100, 'and leaves the old one');
-  await release('store-1', a);
-  await release('store-1', a);
-  assert.equal(await reservedBytes('store-1'), 40);
-  assert.equal(await reservedBytes('store-2'), 0);
+  const promised = store.reservations;
+  assert.equal(await promised.reserve('store-1', a, 60, 100), true);
+  assert.equal(await promised.reserve('store-1', b, 41, 100), false);
+  assert.equal(await promised.reserve('store-1', b, 40, 100), true);
+  assert.equal(await promised.reserve('store-1', a, 60, 100), true, 'the same again');
+  assert.equal(await promised.reservedBytes('store-1'), 100);
+  assert.equal(await promised.reserve('store-1', a, 61, 100), false, 'a larger one does not fit');
+  assert.equal(await promised.reservedBytes('store-1'), 100, 'and leaves the old one');
+  await promised.release('store-1', a);
+  await promised.release('store-1', a);
+  assert.equal(await promised.reservedBytes('store-1'), 40);
+  assert.equal(await promised.reservedBytes('store-2'), 0);
 });
 
 test('a terabyte is reserved exactly', async () => {

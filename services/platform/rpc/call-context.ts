@@ -45,7 +45,10 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
  * Follows a call's end. grpc-js emits 'cancelled' after every call, so the adapter says with
  * close() that the handler has settled; later events are not news.
  */
-export function openCallContext(call: AnyServerCall): { context: CallContext; close(): void } {
+export function openCallContext(call: AnyServerCall): {
+  readonly context: CallContext;
+  readonly close: () => void;
+} {
   const aborter = new AbortController();
   let reason: CancelReason | null = null;
   let timer: NodeJS.Timeout | null = null;

@@ -1,4 +1,5 @@
 import { Server, type ServerCredentials } from '@grpc/grpc-js';
+import type { PackageDefinition } from '@grpc/proto-loader';
 import { ReflectionService } from '@grpc/reflection';
 import { HealthImplementation } from 'grpc-health-check';
 import { ServingError } from '../../domain/serving-error.js';
@@ -52,7 +53,8 @@ export async function startServer(spec: ServerSpec): Promise<RunningServer> {
   );
   health.addToServer(server);
   const packages = spec.services.map(({ definition }) => definition.packageDefinition);
-  new ReflectionService(Object.assign({}, ...packages)).addToServer(server);
+  const everything: PackageDefinition = Object.fromEntries(packages.flatMap(Object.entries));
+  new ReflectionService(everything).addToServer(server);
 
   const port = await bind(server, spec.address, credentials);
   const address = listen.kind === 'tcp' ? formatHostPort(listen.host, port) : spec.address;

@@ -33,24 +33,7 @@ export function makeSessionRecords(redis: Redis): SessionRecords {
       return json === null ? null : readRecord(json);
     },
 
-    compareAndSet: async (record, next, driverId) => {
-      const { sessionId, revision } = record;
-      const keys = sessionKeys(sessionId);
-      const stored: SessionRecord = {
-        ...next,
-        schemaVersion: SESSION_SCHEMA_VERSION,
-        sessionId,
-        revision: revision + 1,
-      };
-      const done = await runScript(
-        redis,
-        'compareAndSetSession',
-        ...[keys.record, keys.stream, keys.events, keys.tokens, keys.lease, ACTIVE_SESSIONS_KEY],
-        ...[JSON.stringify(stored), revision, revision + 1, stored.epoch, endedFlag(stored)],
-        ...[driverId, sessionId, ENDED_MS],
-      );
-      return done === 1 ? stored : null;
-    },
+    compareAndSet: async (record, next, driverId) => compareAndSet(redis, record, next, driverId),
 
     takeLease: async (sessionId, driverId) => {
       const keys = sessionKeys(sessionId);
@@ -79,6 +62,30 @@ export function makeSessionRecords(redis: Redis): SessionRecords {
       );
     },
   };
+}
+
+async function compareAndSet(
+  redis: Redis,
+  record: SessionRecord,
+  next: Parameters<SessionRecords['compareAndSet']>[1],
+  driverId: string,
+): Promise<SessionRecord | null> {
+  const { sessionId, revision } = record;
+  const keys = sessionKeys(sessionId);
+  const stored: SessionRecord = {
+    ...next,
+    schemaVersion: SESSION_SCHEMA_VERSION,
+    sessionId,
+    revision: revision + 1,
+  };
+  const done = await runScript(
+    redis,
+    'compareAndSetSession',
+    ...[keys.record, keys.stream, keys.events, keys.tokens, keys.lease, ACTIVE_SESSIONS_KEY],
+    ...[JSON.stringify(stored), revision, revision + 1, stored.epoch, endedFlag(stored)],
+    ...[driverId, sessionId, ENDED_MS],
+  );
+  return done === 1 ? stored : null;
 }
 
 function endedFlag(record: Pick<SessionRecord, 'state'>): '0' | '1' {
