@@ -167,6 +167,26 @@ test('a handler that throws in the middle ends the call with its status, after i
   assert.deepEqual(error.details, { retryAfterMs: 2_000 });
 });
 
+test('a handler that fails while its upload is open and being read still sends its status', async () => {
+  let reading: Promise<unknown> = Promise.resolve();
+  const { client } = await serve({
+    generate: async function* (requests) {
+      const reader = requests[Symbol.asyncIterator]();
+      await reader.next();
+      reading = reader.next().catch((error: unknown) => error);
+      yield { sequence: 1 };
+      throw new ServingError('PROMPT_TOO_LONG', 'shorten it');
+    },
+  });
+  const call = client.generate();
+  const collected = collect(call);
+  call.write(part(10));
+  const { sequences, error } = await collected;
+  assert.deepEqual(sequences, [1]);
+  assert.equal(error?.code, 'PROMPT_TOO_LONG');
+  assert.ok((await reading) instanceof ServingError, 'and the reader does not wait for ever');
+});
+
 test('a handler may stop reading and answer all the same', async () => {
   const { client } = await serve({
     generate: async function* (requests) {
