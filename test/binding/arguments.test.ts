@@ -40,7 +40,9 @@ async function refuses(name: string, args: unknown[]): Promise<void> {
   const call = loose[name];
   assert.ok(call, name);
   await assert.rejects(
-    async () => call(...args),
+    async () => {
+      await call(...args);
+    },
     withCode('INVALID_ARGUMENT'),
     `${name} took ${String(args.at(-1))}`,
   );
@@ -65,7 +67,7 @@ test('a handle of a wrong type is INVALID_ARGUMENT, never a crash', async () => 
     [],
     { type: 'engine' },
     new Proxy(engine, {}),
-    Object.create(engine),
+    Object.create(engine) as unknown,
     store.handle,
   ];
   for (const impostor of impostors) {

@@ -118,8 +118,9 @@ export async function decodeGreedily(
     const [result] = await native.decodeStep(engine, [
       greedyItem(session, tokens.slice(-1), index),
     ]);
-    assert.ok(result?.tokenId != null, JSON.stringify(result?.error));
-    tokens.push(result.tokenId);
+    const tokenId = result?.tokenId ?? null;
+    assert.ok(tokenId !== null, JSON.stringify(result?.error));
+    tokens.push(tokenId);
   }
   return tokens;
 }
