@@ -1,8 +1,11 @@
 // Attention of a few rows over a range of keys, fp32 arithmetic. Include after math_kernels.h.
 //
 // Memory-bound: each key and value row is read once for all queries (rows x heads of the group).
-// Lanes are elements of a row; a tile of 128 keys is scored, passed through the online softmax,
-// and its values are added before the next tile. Nothing depends on how many queries there are.
+// Lanes are elements of a row, two vectors at a time. A bf16 row is split into its even and its
+// odd elements (a shift and a mask, cheaper than widening); queries and outputs then have that
+// order too: [even 0..][odd 0..] in each run of two vectors. A tile of 128 keys is scored, passed
+// through the online softmax, and its values are added before the next tile. Nothing depends on how
+// many queries there are.
 #pragma once
 
 #include "prefill_f32_kernel.h"
@@ -43,6 +46,17 @@ inline DecodeScratch LayOutDecode(const DecodeArgs& a) {
   return s;
 }
 
+constexpr std::int64_t kRun = 2 * kLanes;  // elements of a row that are loaded together
+
+/// Whether rows are read in place; else they are copied, converted and zero-padded.
+inline bool InPlace(const DecodeArgs& a) { return a.head_dim % kRun == 0; }
+
+/// Where element d of a head is kept in q and o.
+inline std::int64_t Slot(const DecodeArgs& a, std::int64_t d) {
+  if (!a.kv_bf16 || !InPlace(a)) return d;
+  return d / kRun * kRun + d % 2 * kLanes + d % kRun / 2;
+}
+
 inline void StartDecode(const DecodeArgs& a, const DecodeScratch& s) {
   const std::int64_t padded = PaddedDim(a.head_dim);
   for (std::int64_t r = 0; r < a.rows; ++r) {
@@ -50,7 +64,7 @@ inline void StartDecode(const DecodeArgs& a, const DecodeScratch& s) {
       const std::int64_t query = r * a.heads + h;
       for (std::int64_t d = 0; d < padded; ++d) {
         s.o[query * padded + d] = 0;
-        s.q[query * padded + d] =
+        s.q[query * padded + (d < a.head_dim ? Slot(a, d) : d)] =
             d < a.head_dim ? ReadElement(a.q, a.q_bf16, r * a.q_stride + h * a.head_dim + d) : 0;
       }
       s.max[query] = kMasked;
@@ -95,28 +109,33 @@ inline void SoftmaxDecode(const DecodeArgs& a, const DecodeScratch& s, std::int6
 }
 
 template <bool BF16>
-inline Vec LoadKv(const void* row, std::int64_t i) {
+inline void LoadRun(const std::byte* row, std::int64_t d, Vec* first, Vec* second) {
   if constexpr (BF16) {
-    return LoadBf16(static_cast<const std::uint16_t*>(row) + i);
+    LoadEvenOdd(reinterpret_cast<const std::uint16_t*>(row) + d, first, second);
   } else {
-    return Load(static_cast<const float*>(row) + i);
+    *first = Load(reinterpret_cast<const float*>(row) + d);
+    *second = Load(reinterpret_cast<const float*>(row) + d + kLanes);
   }
 }
 
-/// A tile's rows as vectors: in place when they fill whole vectors, else copied, zero-padded.
+/// A tile's rows as runs of two vectors.
 struct DecodeTile {
   const std::byte* data;
   std::int64_t stride;  // bytes between rows
-  std::int64_t dim;     // elements of a row, a multiple of kLanes
+  std::int64_t dim;     // elements of a row, a multiple of kRun
   bool bf16;
 };
 
+inline const std::byte* TileData(const DecodeArgs& a, std::byte* const* pages, std::int64_t tile) {
+  constexpr std::int64_t kPage = 512;
+  return pages[tile / kPage] + a.plane_offset + tile % kPage * a.head_dim * (a.kv_bf16 ? 2 : 4);
+}
+
 inline DecodeTile OpenTile(const DecodeArgs& a, std::byte* const* pages, std::int64_t tile,
                            std::int64_t keys, float* rows) {
-  constexpr std::int64_t kPage = 512;
   const std::int64_t row_bytes = a.head_dim * (a.kv_bf16 ? 2 : 4);
-  const std::byte* data = pages[tile / kPage] + a.plane_offset + tile % kPage * row_bytes;
-  if (a.head_dim % kLanes == 0) return {data, row_bytes, a.head_dim, a.kv_bf16};
+  const std::byte* data = TileData(a, pages, tile);
+  if (InPlace(a)) return {data, row_bytes, a.head_dim, a.kv_bf16};
   const std::int64_t padded = PaddedDim(a.head_dim);
   for (std::int64_t j = 0; j < keys; ++j) {
     for (std::int64_t d = 0; d < padded; ++d) {
@@ -126,43 +145,95 @@ inline DecodeTile OpenTile(const DecodeArgs& a, std::byte* const* pages, std::in
   return {reinterpret_cast<const std::byte*>(rows), padded * 4, padded, false};
 }
 
-template <bool BF16>
+/// Asks for rows [j, j + kLanes) of a tile that is read next; `next` is null when there is none.
+inline void PrefetchRows(const std::byte* next, std::int64_t j, std::int64_t stride) {
+  if (next == nullptr) return;
+  const std::byte* begin = next + j * stride;
+  for (std::int64_t at = 0; at < kLanes * stride; at += 64) {
+    _mm_prefetch(reinterpret_cast<const char*>(begin + at), _MM_HINT_T0);
+  }
+}
+
+/// scores[query][key] = q[query] . k[key] for QUERIES queries; a key is loaded once for them all.
+template <int QUERIES, bool BF16>
 inline void ScoreTile(const DecodeTile& t, std::int64_t keys, const float* q, std::int64_t padded,
-                      float* scores) {
+                      float* scores, const std::byte* next) {
   for (std::int64_t j = 0; j < keys; j += kLanes) {
-    Vec dots[kLanes];
+    PrefetchRows(next, j, t.stride);
+    Vec dots[QUERIES][kLanes];
     for (std::int64_t i = 0; i < kLanes; ++i) {
       const std::int64_t key = j + i < keys ? j + i : keys - 1;
       const std::byte* row = t.data + key * t.stride;
-      Vec dot = Zero();
-      for (std::int64_t d = 0; d < t.dim; d += kLanes) {
-        dot = Fma(LoadKv<BF16>(row, d), Load(q + d), dot);
+      Vec sums[QUERIES];
+#pragma GCC unroll 4
+      for (int n = 0; n < QUERIES; ++n) sums[n] = Zero();
+      for (std::int64_t d = 0; d < t.dim; d += kRun) {
+        Vec first;
+        Vec second;
+        LoadRun<BF16>(row, d, &first, &second);
+#pragma GCC unroll 4
+        for (int n = 0; n < QUERIES; ++n) {
+          sums[n] = Fma(first, Load(q + n * padded + d), sums[n]);
+          sums[n] = Fma(second, Load(q + n * padded + d + kLanes), sums[n]);
+        }
       }
-      dots[i] = dot;
+#pragma GCC unroll 4
+      for (int n = 0; n < QUERIES; ++n) dots[n][i] = sums[n];
     }
-    Store(scores + j, ReduceEach(dots));
+    for (int n = 0; n < QUERIES; ++n) Store(scores + n * kTileKeys + j, ReduceEach(dots[n]));
   }
-  (void)padded;
 }
 
-/// o[dim] = o * alpha + sum_j p[j] v[j][dim], two vectors of dim at a time.
-template <bool BF16>
-inline void AddValues(const DecodeTile& t, std::int64_t keys, const float* p, float alpha,
-                      float* o) {
-  for (std::int64_t d = 0; d < t.dim; d += kLanes) {
-    Vec sum = Mul(Load(o + d), Set1(alpha));
-    for (std::int64_t j = 0; j < keys; ++j) {
-      sum = Fma(Set1(p[j]), LoadKv<BF16>(t.data + j * t.stride, d), sum);
+/// o[query] = o[query] * alpha + sum_j p[query][j] v[j] for QUERIES queries, run by run.
+template <int QUERIES, bool BF16>
+inline void AddValues(const DecodeTile& t, std::int64_t keys, const float* p, const float* alpha,
+                      std::int64_t padded, float* o, const std::byte* next) {
+  for (std::int64_t d = 0; d < t.dim; d += kRun) {
+    Vec sums[QUERIES][2];
+#pragma GCC unroll 4
+    for (int n = 0; n < QUERIES; ++n) {
+      sums[n][0] = Mul(Load(o + n * padded + d), Set1(alpha[n]));
+      sums[n][1] = Mul(Load(o + n * padded + d + kLanes), Set1(alpha[n]));
     }
-    Store(o + d, sum);
+    for (std::int64_t j = 0; j < keys; ++j) {
+      if (d == 0 && j % kLanes == 0) PrefetchRows(next, j, t.stride);
+      Vec first;
+      Vec second;
+      LoadRun<BF16>(t.data + j * t.stride, d, &first, &second);
+#pragma GCC unroll 4
+      for (int n = 0; n < QUERIES; ++n) {
+        const Vec weight = Set1(p[n * kTileKeys + j]);
+        sums[n][0] = Fma(weight, first, sums[n][0]);
+        sums[n][1] = Fma(weight, second, sums[n][1]);
+      }
+    }
+#pragma GCC unroll 4
+    for (int n = 0; n < QUERIES; ++n) {
+      Store(o + n * padded + d, sums[n][0]);
+      Store(o + n * padded + d + kLanes, sums[n][1]);
+    }
   }
+}
+
+template <int QUERIES>
+inline void ScoreQueries(const DecodeTile& k, std::int64_t keys, std::int64_t padded,
+                         const DecodeScratch& s, std::int64_t query, const std::byte* next) {
+  const auto score = k.bf16 ? ScoreTile<QUERIES, true> : ScoreTile<QUERIES, false>;
+  score(k, keys, s.q + query * padded, padded, s.scores + query * kTileKeys, next);
+}
+
+template <int QUERIES>
+inline void AddQueries(const DecodeTile& v, std::int64_t keys, std::int64_t padded,
+                       const DecodeScratch& s, std::int64_t query, const std::byte* next) {
+  const auto add = v.bf16 ? AddValues<QUERIES, true> : AddValues<QUERIES, false>;
+  add(v, keys, s.scores + query * kTileKeys, s.alpha + query, padded, s.o + query * padded, next);
 }
 
 inline void FinishDecode(const DecodeArgs& a, const DecodeScratch& s) {
   const std::int64_t queries = static_cast<std::int64_t>(a.rows) * a.heads;
   for (std::int64_t query = 0; query < queries; ++query) {
     for (std::int64_t d = 0; d < a.head_dim; ++d) {
-      a.o[query * a.head_dim + d] = s.o[query * PaddedDim(a.head_dim) + d];
+      a.o[query * a.head_dim + d] = s.o[query * PaddedDim(a.head_dim) + Slot(a, d)];
     }
     a.max[query] = s.max[query];
     a.sum[query] = s.sum[query];
@@ -177,15 +248,27 @@ void DecodeF32(const DecodeArgs& a) {
   for (std::int64_t tile = a.key_begin; tile < a.key_end; tile += kTileKeys) {
     const std::int64_t keys = a.key_end - tile < kTileKeys ? a.key_end - tile : kTileKeys;
     const DecodeTile k = OpenTile(a, a.k_pages, tile, keys, s.rows);
-    for (std::int64_t query = 0; query < queries; ++query) {
-      const auto score = k.bf16 ? ScoreTile<true> : ScoreTile<false>;
-      score(k, keys, s.q + query * padded, padded, s.scores + query * kTileKeys);
-      SoftmaxDecode(a, s, query, tile, keys);
+    // Each pass fetches what the next one reads: scoring this tile's values, adding values the
+    // next tile's keys. A tile never crosses a page.
+    const bool ahead = InPlace(a);
+    const std::byte* next = ahead ? TileData(a, a.v_pages, tile) : nullptr;
+    std::int64_t query = 0;
+    for (; query + 4 <= queries; query += 4, next = nullptr) {
+      ScoreQueries<4>(k, keys, padded, s, query, next);
     }
+    for (; query < queries; ++query, next = nullptr) {
+      ScoreQueries<1>(k, keys, padded, s, query, next);
+    }
+    for (query = 0; query < queries; ++query) SoftmaxDecode(a, s, query, tile, keys);
     const DecodeTile v = OpenTile(a, a.v_pages, tile, keys, s.rows);
-    for (std::int64_t query = 0; query < queries; ++query) {
-      const auto add = v.bf16 ? AddValues<true> : AddValues<false>;
-      add(v, keys, s.scores + query * kTileKeys, s.alpha[query], s.o + query * padded);
+    next =
+        ahead && tile + kTileKeys < a.key_end ? TileData(a, a.k_pages, tile + kTileKeys) : nullptr;
+    query = 0;
+    for (; query + 4 <= queries; query += 4, next = nullptr) {
+      AddQueries<4>(v, keys, padded, s, query, next);
+    }
+    for (; query < queries; ++query, next = nullptr) {
+      AddQueries<1>(v, keys, padded, s, query, next);
     }
   }
   FinishDecode(a, s);

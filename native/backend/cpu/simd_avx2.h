@@ -59,6 +59,12 @@ inline Vec LoadBf16(const std::uint16_t* p) {
   const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
 }
+/// 16 adjacent bf16 as two vectors: the even elements and the odd ones.
+inline void LoadEvenOdd(const std::uint16_t* p, Vec* even, Vec* odd) {
+  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  *even = _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16));
+  *odd = _mm256_castsi256_ps(_mm256_and_si256(bits, _mm256_set1_epi32(-65536)));
+}
 /// Rounds to nearest, ties to even; subnormals kept, NaN stays NaN.
 inline void StoreBf16(std::uint16_t* p, Vec v) {
   const __m256i bits = _mm256_castps_si256(v);

@@ -43,6 +43,12 @@ inline Vec LoadBf16(const std::uint16_t* p) {
   const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
 }
+/// 32 adjacent bf16 as two vectors: the even elements and the odd ones.
+inline void LoadEvenOdd(const std::uint16_t* p, Vec* even, Vec* odd) {
+  const __m512i bits = _mm512_loadu_si512(p);
+  *even = _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+  *odd = _mm512_castsi512_ps(_mm512_and_si512(bits, _mm512_set1_epi32(-65536)));
+}
 /// Rounds to nearest, ties to even; subnormals kept, NaN stays NaN.
 inline void StoreBf16(std::uint16_t* p, Vec v) {
   const __m512i bits = _mm512_castps_si512(v);
