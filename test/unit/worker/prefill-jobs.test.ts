@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { setImmediate as tick } from 'node:timers/promises';
 import { test } from 'node:test';
+import { DIAGONAL_KEYS } from '../../../services/domain/prefill-cost.js';
 import { ServingError, type ErrorCode } from '../../../services/domain/serving-error.js';
 import type { ProgressEvent } from '../../../services/domain/session-event.js';
 import { job, makeWorld, MODEL, SESSION, sessionRecord } from './fake-prefill.js';
@@ -86,8 +87,10 @@ test('progress is told at the end of a chunk, with log-probabilities and time le
     { position: 5, tokenId: 5, logprob: -0.5, rank: 4 },
     { position: 6, tokenId: 6, logprob: -0.5, rank: 4 },
   ]);
-  // 1.5 ms linear work in 1,024 tokens, 0.5 ms attention in 524,800 pairs; 4,096 tokens are left.
-  const wantMs = 1.5 * 4 + 0.5 * ((5120 * 5121) / 2 / 524_800 - 1);
+  // 1.5 ms linear work in 1,024 tokens, 0.5 ms attention; four times the tokens are left.
+  const attention = (tokens: number): number =>
+    (tokens * (tokens + 1)) / 2 + DIAGONAL_KEYS * tokens;
+  const wantMs = 1.5 * 4 + 0.5 * (attention(5120) / attention(1024) - 1);
   assert.equal(event.etaMs, Math.round(wantMs));
 });
 
