@@ -12,7 +12,7 @@ const CHUNK_TOKENS = 2048;
 
 let lane: Lane;
 before(async () => {
-  lane = await Lane.start();
+  lane = await Lane.start({ WORKER_SHUTDOWN_GRACE_MS: '200' });
 });
 after(async () => {
   await lane.stop();
@@ -185,6 +185,26 @@ test('a worker that is killed and comes back goes on where it was', async () => 
   assert.ok(readdirSync(lane.storeDirectory).length > 0, 'segments stay');
   await lane.startDecode(session); // sealed again on demand, from the adopted segments
   assert.deepEqual(tokenIds(await lane.eventsToEnd(session)), [...sample.answer, END_ID]);
+  await release(session);
+  await assertNothingHeld();
+});
+
+test('SIGTERM in a chunk that outlasts the grace gives the job back and keeps the session', async () => {
+  const session = await lane.open(needleSample(2).prompt);
+  await lane.run(session, { beginToken: 0, endToken: 512 });
+  const failed = assert.rejects(
+    lane.run(session, { beginToken: 512, endToken: 15_872 }),
+    (error: unknown) => error instanceof Error && /^\{"code":"SHUTTING_DOWN"/.test(error.message),
+  );
+  await poll(
+    async () => (await lane.workerStatus()).storeFiles,
+    (files) => Number(files) > 2,
+    30_000,
+  );
+  assert.equal(await lane.restartWorker('SIGTERM'), 0, 'a clean end');
+  await failed;
+  const again = await lane.run(session, { beginToken: 0, endToken: 512 });
+  assert.equal(again.alreadyDone, true);
   await release(session);
   await assertNothingHeld();
 });
