@@ -42,9 +42,13 @@ export async function reserveLane(
       return { lane, reservation: { storeId, bytes, tokens } };
     }
   }
-  throw new ServingError(
+  throw storeFull(bytes, tokens, model.name);
+}
+
+export function storeFull(bytes: number, tokens: number, model: string): ServingError {
+  return new ServingError(
     'VALUE_STORE_FULL',
-    `no value store has ${String(bytes)} bytes left for ${String(tokens)} tokens of model ${model.name}; ` +
+    `no value store has ${String(bytes)} bytes left for ${String(tokens)} tokens of model ${model}; ` +
       'lower max_prompt_tokens, or try again when other sessions have ended',
     {
       retryAfterMs: FULL_RETRY_MS,

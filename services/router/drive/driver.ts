@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { ServingError } from '../../domain/serving-error.js';
 import {
+  ENDED_STATES,
   SESSION_ID_PATTERN,
   SESSION_SCHEMA_VERSION,
   type SessionRecord,
@@ -12,7 +13,11 @@ import { type PlacedSession, reserveLane } from '../admission/reserve-lane.js';
 import { resolvePolicy } from '../admission/resolve-policy.js';
 import { servedModel, type ServedModel } from '../admission/served-model.js';
 import type { DriveDeps } from './drive-deps.js';
-import { SessionRun } from './session-run.js';
+import type { KeptState } from './kept-state.js';
+import { sessionBusy, SessionRun } from './session-run.js';
+
+/** How long a turn's end may take to be written down. */
+const TURN_END_MS = 1_000;
 
 export interface DriverLimits extends HeaderLimits {
   /** Sessions that one router drives at a time, kept ones included. */
@@ -23,6 +28,13 @@ export interface DriverLimits extends HeaderLimits {
 export interface CallFacts {
   readonly deadlineUnixMs: number | null;
   readonly traceparent: string | null;
+}
+
+/** A kept session that is to take another turn. */
+export interface KeptTurn {
+  readonly run: SessionRun;
+  readonly kept: KeptState;
+  readonly checked: CheckedHeader;
 }
 
 /** The sessions that this router drives. */
@@ -43,13 +55,7 @@ export class Driver {
     this.#refuseWhenFull();
     const members = await this.deps.fleet.members();
     const model = servedModel(header.model, members);
-    const checked = checkHeader(header, {
-      model,
-      limits: this.limits,
-      nowUnixMs: this.deps.nowUnixMs(),
-      callDeadlineUnixMs: call.deadlineUnixMs,
-      randomSeed: randomBytes(8).readBigUInt64LE().toString(),
-    });
+    const checked = this.#check(header, model, call);
     const policy = resolvePolicy(header, model);
     const sessionId = randomBytes(16).toString('hex');
     const tokens = checked.maxPromptTokens + checked.generation.stopping.maxNewTokens;
@@ -68,6 +74,28 @@ export class Driver {
       now: this.deps.nowUnixMs(),
     });
     return this.#start(record, placed);
+  }
+
+  /**
+   * The kept session that a header continues, with the header checked. Waits a moment for a turn
+   * whose end is just being written down.
+   * @throws ServingError SESSION_NOT_FOUND, SESSION_BUSY, SESSION_ENDED, or the header's refusals
+   */
+  async resume(header: GenerationHeader, sessionId: string, call: CallFacts): Promise<KeptTurn> {
+    const members = await this.deps.fleet.members();
+    const model = servedModel(header.model, members);
+    const checked = this.#check(header, model, call);
+    const run = this.find(sessionId) ?? (await this.#notHere(sessionId));
+    if (run.record.model !== header.model) {
+      throw new ServingError('BAD_REQUEST', `the session belongs to model ${run.record.model}`, {
+        fieldViolations: [{ field: 'model', description: run.record.model }],
+      });
+    }
+    resolvePolicy(header, model);
+    if (run.kept === null) await run.idle(TURN_END_MS);
+    const { kept } = run;
+    if (kept !== null) return { run, kept, checked };
+    throw sessionBusy();
   }
 
   find(sessionId: string): SessionRun | null {
@@ -132,6 +160,26 @@ export class Driver {
     }
     run.start();
     return run;
+  }
+
+  #check(header: GenerationHeader, model: ServedModel, call: CallFacts): CheckedHeader {
+    return checkHeader(header, {
+      model,
+      limits: this.limits,
+      nowUnixMs: this.deps.nowUnixMs(),
+      callDeadlineUnixMs: call.deadlineUnixMs,
+      randomSeed: randomBytes(8).readBigUInt64LE().toString(),
+    });
+  }
+
+  /** Says why a session is not among this router's. */
+  async #notHere(sessionId: string): Promise<never> {
+    const record = await this.deps.store.records.load(sessionId);
+    if (record === null) throw unknownSession(sessionId);
+    if (ENDED_STATES.has(record.state)) {
+      throw new ServingError('SESSION_ENDED', 'the session is not kept any more; start a new one');
+    }
+    throw new ServingError('SESSION_BUSY', 'another router drives the session; call that one');
   }
 
   #refuseWhenFull(): void {

@@ -1,7 +1,7 @@
 import { ServingError } from '../../domain/serving-error.js';
-import type { FinishedEvent } from '../../domain/session-event.js';
 import type { SessionRecord } from '../../domain/session-record.js';
 import type { DriveDeps } from './drive-deps.js';
+import type { KeptState } from './kept-state.js';
 
 /** How often the driver looks whether the decode of a turn still lives. */
 const POLL_MS = 1_000;
@@ -18,12 +18,18 @@ export interface TurnToFollow {
   readonly signal: AbortSignal;
 }
 
+export interface FinishedTurn {
+  /** Null if the session is released now. */
+  readonly keptUntilUnixMs: number | null;
+  readonly kept: KeptState;
+}
+
 /**
  * Follows a session's events to the end of a turn.
  * @throws ServingError: the error event that ended the session (a cancel by another router among
  *   them), DECODE_LOST, or the signal's reason
  */
-export async function followTurn(turn: TurnToFollow, deps: DriveDeps): Promise<FinishedEvent> {
+export async function followTurn(turn: TurnToFollow, deps: DriveDeps): Promise<FinishedTurn> {
   const stop = new AbortController();
   const onAbort = (): void => {
     stop.abort(turn.signal.reason);
@@ -43,20 +49,30 @@ async function untilFinished(
   turn: TurnToFollow,
   deps: DriveDeps,
   signal: AbortSignal,
-): Promise<FinishedEvent> {
+): Promise<FinishedTurn> {
   const { sessionId, model } = turn.record();
-  let first = true;
-  for await (const { event } of deps.store.events.follow(sessionId, turn.afterSequence, signal)) {
+  let lastTokenId: number | null = null;
+  for await (const { sequence, event } of deps.store.events.follow(
+    sessionId,
+    turn.afterSequence,
+    signal,
+  )) {
     if (event.type === 'error') throw new ServingError(event.code, event.message, event.details);
-    if (event.type === 'token' && first) {
-      first = false;
-      deps.metrics.timeToFirstToken(model, (deps.nowUnixMs() - turn.askedUnixMs) / 1_000);
+    if (event.type === 'token') {
+      if (lastTokenId === null) {
+        deps.metrics.timeToFirstToken(model, (deps.nowUnixMs() - turn.askedUnixMs) / 1_000);
+      }
+      lastTokenId = event.tokenId;
     }
     if (event.type === 'finished') {
       const { promptTokens, cachedTokens, completionTokens } = event.report;
       const computed = promptTokens - cachedTokens;
       deps.metrics.tokens(model, { computed, cached: cachedTokens, generated: completionTokens });
-      return event;
+      const tokens = promptTokens + completionTokens;
+      return {
+        keptUntilUnixMs: event.keptUntilUnixMs,
+        kept: { lastSequence: sequence, tokens, lastTokenId },
+      };
     }
   }
   signal.throwIfAborted();

@@ -1,16 +1,18 @@
 import type { FleetMember } from '../../domain/fleet.js';
 import { ServingError } from '../../domain/serving-error.js';
-import type { FinishedEvent, SessionEvent } from '../../domain/session-event.js';
 import { ENDED_STATES, type SessionRecord } from '../../domain/session-record.js';
+import type { CheckedHeader } from '../admission/check-header.js';
+import { reserveTurn } from '../admission/reserve-turn.js';
 import type { DriveDeps } from './drive-deps.js';
 import { freeSession } from './free-session.js';
 import { ringAt } from './long-timer.js';
 import { LeaseLost, RecordKeeper } from './record-keeper.js';
+import { renewLease } from './renew-lease.js';
 import { type PrefillRun, runPrefill } from './run-prefill.js';
 import { TokenBuffer } from './token-buffer.js';
-import { followTurn } from './follow-turn.js';
-
-const LEASE_RENEWAL_MS = 2_000;
+import { type FinishedTurn, followTurn } from './follow-turn.js';
+import type { KeptState } from './kept-state.js';
+import { acceptedEvent, appendCall, type NextTurn, startCall, turnChange } from './turn-calls.js';
 
 /** A session as admission placed it. */
 export interface PlacedRecord {
@@ -32,6 +34,8 @@ export class SessionRun {
   #work: Promise<void> = Promise.resolve();
   #ending: Promise<void> | null = null;
   #stopKeeping: () => void = () => undefined;
+  #stopDeadline: () => void = () => undefined;
+  #kept: KeptState | null = null;
 
   /** @param onGone called once, when nothing of the session is driven here any more */
   constructor(
@@ -68,27 +72,11 @@ export class SessionRun {
 
   /** Begins: lease, deadline, chunks. The record must exist, with this driver's lease. */
   start(): void {
-    const { deps } = this;
-    const renewal = setInterval(() => {
-      this.#renewLease().catch((error: unknown) => {
-        deps.log.warn({ err: error, sessionId: this.sessionId }, 'lease not renewed');
-      });
-    }, LEASE_RENEWAL_MS);
-    this.#stops.push(() => {
-      clearInterval(renewal);
-    });
-    const { deadlineUnixMs } = this.record;
-    if (deadlineUnixMs !== null) {
-      this.#stops.push(
-        ringAt(deadlineUnixMs, deps.nowUnixMs, () => {
-          const error = new ServingError(
-            'DEADLINE_EXCEEDED',
-            'the deadline of the session has passed',
-          );
-          this.#detach(this.end(error));
-        }),
-      );
-    }
+    const onLost = (): void => {
+      if (this.#ending === null) this.#abandon(new LeaseLost('the lease has another holder'));
+    };
+    this.#stops.push(renewLease(this.sessionId, this.deps, onLost));
+    this.#armDeadline();
     this.#work = this.#drive().catch(async (error: unknown) => this.#failed(error));
   }
 
@@ -159,88 +147,119 @@ export class SessionRun {
 
   /** Frees a kept session. @returns false if it was not kept */
   async releaseKept(): Promise<boolean> {
-    if (this.record.state !== 'kept' || this.#ending !== null) return false;
+    if (this.kept === null) return false;
     this.#ending = this.#finish();
     await this.#ending;
     return true;
   }
 
+  /**
+   * Another turn on a kept session, which decode appends itself.
+   * @returns sequence after which the turn's events come
+   * @throws ServingError SESSION_BUSY, SESSION_ENDED, VALUE_STORE_FULL, PROMPT_TOO_LONG; the session
+   *   is then kept as before
+   */
+  async nextTurn(tokenIds: readonly number[], header: CheckedHeader): Promise<number> {
+    const { kept } = this;
+    if (kept === null) throw sessionBusy();
+    this.#kept = null; // no other turn, no release by time
+    this.#stopKeeping();
+    const admittedUnixMs = this.deps.nowUnixMs();
+    try {
+      const tokens = kept.tokens + tokenIds.length + header.generation.stopping.maxNewTokens;
+      const { reservations, events } = this.deps.store;
+      const reservation = await reserveTurn(this.record, this.placed.worker, tokens, reservations);
+      await events.beginTurn(this.sessionId);
+      await this.#keeper.change(({ turn }) => turnChange(turn + 1, header, reservation));
+    } catch (error) {
+      this.#keep(kept, this.record.keepUntilUnixMs ?? 0);
+      throw error;
+    }
+    this.#armDeadline();
+    const turn = { tokenIds, cachedTokens: kept.tokens, admittedUnixMs };
+    this.#work = this.#driveTurn(turn, kept.lastSequence).catch(async (error: unknown) =>
+      this.#failed(error),
+    );
+    return kept.lastSequence;
+  }
+
+  /** What the next turn builds on; null unless the session is kept and idle. */
+  get kept(): KeptState | null {
+    return this.#ending === null ? this.#kept : null;
+  }
+
+  /** Settles when the turn under way has ended, or after `ms`. */
+  async idle(ms: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise((resolve) => {
+      timer = setTimeout(resolve, ms);
+    });
+    await Promise.race([this.#work, late]);
+    clearTimeout(timer);
+  }
+
   async #drive(): Promise<void> {
     const { deps } = this;
-    const { signal } = this.#aborter;
-    const { model, modelFingerprint, policy, reservation, epoch } = this.record;
-    const accepted: SessionEvent = {
-      type: 'accepted',
-      model,
-      modelFingerprint,
-      policy,
-      reservedBytes: reservation?.bytes ?? 0,
-      reservedTokens: reservation?.tokens ?? 0,
-    };
-    await deps.store.events.append(this.sessionId, epoch, accepted);
-    const turn = followTurn(
-      {
-        record: () => this.record,
-        decodeId: this.placed.decode.memberId,
-        afterSequence: 0,
-        askedUnixMs: this.record.createdUnixMs,
-        signal,
-      },
-      deps,
-    );
-    turn.catch(() => undefined); // awaited below; may fail first
+    const { decode, worker } = this.placed;
+    await deps.store.events.append(this.sessionId, this.record.epoch, acceptedEvent(this.record));
+    const turn = this.#follow(0, this.record.createdUnixMs);
     await Promise.race([runPrefill(this.#prefill, deps), failureOf(turn)]);
-    const prefilledUnixMs = deps.nowUnixMs();
-    await this.#keeper.change({ decodeId: this.placed.decode.memberId });
-    await Promise.race([this.#startDecode(prefilledUnixMs), failureOf(turn)]);
+    const call = startCall(this.record, deps.nowUnixMs(), worker.address);
+    await this.#keeper.change({ decodeId: decode.memberId });
+    const started = deps.decodes.startSession(decode.address, call, this.#aborter.signal);
+    await Promise.race([started, failureOf(turn)]);
     // The first tokens may be there already; the finished event too.
     if (this.#ending === null) await this.#keeper.change({ state: 'decoding' });
     await this.#finishTurn(await turn);
   }
 
-  async #startDecode(prefilledUnixMs: number): Promise<void> {
-    const { worker, decode } = this.placed;
-    const record = this.record;
-    const segmentBytes = record.segments.reduce((total, { bytes }) => total + bytes, 0);
-    const context = {
-      policy: record.policy,
-      admittedUnixMs: record.createdUnixMs,
-      prefilledUnixMs,
-      promptTokens: record.receivedTokens,
-      cachedTokens: 0,
-      workerIds: record.lane,
-      segmentBytes,
-      promptReran: false,
-      keepSessionMs: record.keepSessionMs,
-      deadlineUnixMs: record.deadlineUnixMs,
-    };
-    const { sessionId, epoch, fingerprint, generation, traceparent } = record;
-    await this.deps.decodes.startSession(
-      decode.address,
-      {
-        sessionId,
-        epoch,
-        fingerprint,
-        generation,
-        traceparent,
-        context,
-        workerAddress: worker.address,
-      },
-      this.#aborter.signal,
-    );
+  async #driveTurn(next: NextTurn, afterSequence: number): Promise<void> {
+    const { deps } = this;
+    await deps.store.events.append(this.sessionId, this.record.epoch, acceptedEvent(this.record));
+    const turn = this.#follow(afterSequence, next.admittedUnixMs);
+    const call = appendCall(this.record, next);
+    const { address } = this.placed.decode;
+    await Promise.race([
+      deps.decodes.appendTurn(address, call, this.#aborter.signal),
+      failureOf(turn),
+    ]);
+    await this.#finishTurn(await turn);
   }
 
-  async #finishTurn(finished: FinishedEvent): Promise<void> {
+  async #follow(afterSequence: number, askedUnixMs: number): Promise<FinishedTurn> {
+    const { signal } = this.#aborter;
+    const decodeId = this.placed.decode.memberId;
+    const record = (): SessionRecord => this.record;
+    const turn = followTurn({ record, decodeId, afterSequence, askedUnixMs, signal }, this.deps);
+    turn.catch(() => undefined); // awaited at the turn's end; it may fail before
+    return turn;
+  }
+
+  async #finishTurn({ keptUntilUnixMs, kept }: FinishedTurn): Promise<void> {
     if (this.#ending !== null) return;
-    const { keptUntilUnixMs } = finished;
+    this.#stopDeadline();
     if (keptUntilUnixMs === null) {
       this.#ending = this.#finish();
       await this.#ending;
       return;
     }
     await this.#keeper.change({ state: 'kept', keepUntilUnixMs: keptUntilUnixMs });
-    this.#stopKeeping = ringAt(keptUntilUnixMs, this.deps.nowUnixMs, () => {
+    this.#keep(kept, keptUntilUnixMs);
+  }
+
+  #keep(kept: KeptState, untilUnixMs: number): void {
+    this.#kept = kept;
+    this.#stopKeeping = ringAt(untilUnixMs, this.deps.nowUnixMs, () => {
       this.#detach(this.releaseKept());
+    });
+  }
+
+  #armDeadline(): void {
+    const { deadlineUnixMs } = this.record;
+    if (deadlineUnixMs === null) return;
+    this.#stopDeadline = ringAt(deadlineUnixMs, this.deps.nowUnixMs, () => {
+      const error = new ServingError('DEADLINE_EXCEEDED', 'the deadline of the session has passed');
+      this.#detach(this.end(error));
     });
   }
 
@@ -313,7 +332,9 @@ export class SessionRun {
   }
 
   #stop(reason: ServingError): void {
+    this.#kept = null;
     this.#stopKeeping();
+    this.#stopDeadline();
     for (const stop of this.#stops) stop();
     this.#aborter.abort(reason);
   }
@@ -342,12 +363,6 @@ export class SessionRun {
     this.onGone();
   }
 
-  async #renewLease(): Promise<void> {
-    const { records } = this.deps.store;
-    if (await records.takeLease(this.sessionId, this.deps.driverId)) return;
-    if (this.#ending === null) this.#abandon(new LeaseLost('the lease has another holder'));
-  }
-
   /** For ends that nobody awaits. */
   #detach(ending: Promise<unknown>): void {
     this.#logged(ending).catch(() => undefined);
@@ -369,4 +384,8 @@ export class SessionRun {
 async function failureOf(turn: Promise<unknown>): Promise<never> {
   await turn;
   return new Promise(() => undefined);
+}
+
+export function sessionBusy(): ServingError {
+  return new ServingError('SESSION_BUSY', 'the session is not idle; wait for its last turn to end');
 }

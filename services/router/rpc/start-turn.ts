@@ -2,6 +2,8 @@ import type { SequencedEvent } from '../../domain/session-event.js';
 import { ServingError } from '../../domain/serving-error.js';
 import type { CallContext } from '../../platform/rpc/call-context.js';
 import type { GenerationHeader } from '../admission/generation-header.js';
+import { collectTurn } from '../drive/collect-turn.js';
+import type { SessionRun } from '../drive/session-run.js';
 import { uploadPrompt } from '../drive/upload-prompt.js';
 import { PromptEncoder, type PromptPart } from '../tokenizer/prompt-encoder.js';
 import type { RouterDeps } from './router-deps.js';
@@ -13,8 +15,8 @@ export interface StartedTurn {
 }
 
 /**
- * Admits a turn and begins its upload, which goes on by itself. The turn's events end after its
- * `finished` or `error` event; a client that goes is reported to the driver.
+ * Admits a turn: of a new session, whose upload then goes on by itself, or of a kept one. The turn's
+ * events end after its `finished` or `error` event; a client that goes is reported to the driver.
  *
  * @throws ServingError refusals, before any work
  */
@@ -24,34 +26,70 @@ export async function startTurn(
   context: CallContext,
   deps: RouterDeps,
 ): Promise<StartedTurn> {
+  const { continueSessionId } = header;
+  return continueSessionId === null
+    ? startSession(header, parts, context, deps)
+    : continueSession(header, continueSessionId, parts, context, deps);
+}
+
+async function startSession(
+  header: GenerationHeader,
+  parts: AsyncIterable<PromptPart>,
+  context: CallContext,
+  deps: RouterDeps,
+): Promise<StartedTurn> {
   const tokenizer = deps.models.tokenizer(header.model);
-  const { deadlineUnixMs, traceparent } = context;
-  const run = await deps.driver.open(header, { deadlineUnixMs, traceparent });
-  const onGone = (): void => {
-    const reason: unknown = context.signal.reason;
-    run.disconnected(
-      reason instanceof ServingError ? reason : new ServingError('CANCELLED', 'the client is gone'),
-    );
-  };
-  context.signal.addEventListener('abort', onGone, { once: true });
-  if (context.signal.aborted) onGone();
+  const run = await deps.driver.open(header, context);
+  const events = turnEvents(run, 0, context, deps);
   const encoder = new PromptEncoder(tokenizer, run.vocabSize);
   uploadPrompt(parts, encoder, run, context.signal).catch((error: unknown) => {
     deps.log.error({ err: error, sessionId: run.sessionId }, 'upload could not be ended');
   });
-  return { sessionId: run.sessionId, events: turnEvents(run.sessionId, 0, context.signal, deps) };
+  return { sessionId: run.sessionId, events };
 }
 
-async function* turnEvents(
+/** A turn is short: it is collected first, and a bad one leaves the session as it was. */
+async function continueSession(
+  header: GenerationHeader,
   sessionId: string,
-  afterSequence: number,
-  signal: AbortSignal,
+  parts: AsyncIterable<PromptPart>,
+  context: CallContext,
   deps: RouterDeps,
-): AsyncGenerator<SequencedEvent, void, undefined> {
-  for await (const sequenced of deps.store.events.follow(sessionId, afterSequence, signal)) {
-    yield sequenced;
-    const { type } = sequenced.event;
-    if (type === 'finished' || type === 'error') return;
-  }
-  signal.throwIfAborted();
+): Promise<StartedTurn> {
+  const tokenizer = deps.models.tokenizer(header.model);
+  const { run, kept, checked } = await deps.driver.resume(header, sessionId, context);
+  const encoder = new PromptEncoder(tokenizer, run.vocabSize, kept);
+  const tokenIds = await collectTurn(parts, encoder);
+  context.signal.throwIfAborted();
+  const afterSequence = await run.nextTurn(tokenIds, checked);
+  return { sessionId, events: turnEvents(run, afterSequence, context, deps) };
+}
+
+/** Also tells the driver when the client goes before the turn has ended. */
+function turnEvents(
+  run: SessionRun,
+  afterSequence: number,
+  context: CallContext,
+  deps: RouterDeps,
+): AsyncIterable<SequencedEvent> {
+  const { signal } = context;
+  const onGone = (): void => {
+    const reason: unknown = signal.reason;
+    run.disconnected(
+      reason instanceof ServingError ? reason : new ServingError('CANCELLED', 'the client is gone'),
+    );
+  };
+  signal.addEventListener('abort', onGone, { once: true });
+  if (signal.aborted) onGone();
+  const follow = async function* (): AsyncGenerator<SequencedEvent, void, undefined> {
+    for await (const sequenced of deps.store.events.follow(run.sessionId, afterSequence, signal)) {
+      const { type } = sequenced.event;
+      const isLast = type === 'finished' || type === 'error';
+      if (isLast) signal.removeEventListener('abort', onGone);
+      yield sequenced;
+      if (isLast) return;
+    }
+    signal.throwIfAborted();
+  };
+  return follow();
 }

@@ -1,6 +1,6 @@
 import { ServingError } from '../../domain/serving-error.js';
 import { type ChatTemplate, type RenderedPiece, trimContent } from './chat-template.js';
-import { FragmentEncoder } from './fragment-encoder.js';
+import { type Continuation, FragmentEncoder } from './fragment-encoder.js';
 import type { ModelTokenizer } from './model-tokenizer.js';
 import { concatIds } from './text-encoder.js';
 import { Utf8Stream } from './utf8-stream.js';
@@ -34,7 +34,8 @@ export class ChatEncoder {
   /** The growing content: white space that a trimming template may drop, or text not yet encoded. */
   #streaming: { readonly piece: ContentPiece; held: string; started: boolean } | null = null;
 
-  constructor(tokenizer: ModelTokenizer) {
+  /** @param continuation what a later turn follows; null for a prompt */
+  constructor(tokenizer: ModelTokenizer, continuation: Continuation | null) {
     if (tokenizer.chatTemplate === null) {
       throw new ServingError(
         'CHAT_TEMPLATE_FAILED',
@@ -42,7 +43,27 @@ export class ChatEncoder {
       );
     }
     this.#template = tokenizer.chatTemplate;
-    this.#fragments = new FragmentEncoder(tokenizer);
+    this.#fragments = new FragmentEncoder(tokenizer, continuation);
+    if (continuation !== null) this.#continueAnswer();
+  }
+
+  /**
+   * A later turn follows an answer whose ids are in the cache. A question and an answer stand for
+   * the conversation so far: what the template writes up to the answer's end counts as committed.
+   */
+  #continueAnswer(): void {
+    for (const role of ['user', 'assistant']) {
+      this.#messages.push({ role, contents: [role], units: role.length, utf8: new Utf8Stream() });
+    }
+    const pieces = this.#render();
+    const answerAt = pieces.findIndex((piece) => piece.kind === 'content' && piece.message === 1);
+    if (answerAt < 0) {
+      throw new ServingError(
+        'CHAT_TEMPLATE_FAILED',
+        "the model's chat template shows no answers, so no turn can follow one; send the turn as text or token_ids",
+      );
+    }
+    this.#committed = pieces.slice(0, answerAt + 1);
   }
 
   /** Starts a message. Returns ids that are certain now. */

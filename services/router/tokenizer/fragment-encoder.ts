@@ -3,23 +3,39 @@ import type { ModelTokenizer } from './model-tokenizer.js';
 import type { AddedToken } from './tokenizer-json.js';
 import { concatIds, TextEncoder } from './text-encoder.js';
 
+/** What a turn on a kept session follows. */
+export interface Continuation {
+  /** The last generated token; null if none was. */
+  readonly lastTokenId: number | null;
+}
+
 /**
  * Encodes a prompt made of special tokens and text between them. Text that touches is one text:
  * merges go across the border of template and content as they do in a one-shot encoding.
  */
 export class FragmentEncoder {
   #text: TextEncoder | null = null;
-  #atStart = true;
+  #atStart: boolean;
+  /** A generated token that is in the cache already: the template may spell it once more. */
+  #precedingTokenId: number | null;
   /** The last token swallows the white space after it (`rstrip`). */
   #stripping = false;
 
-  constructor(private readonly tokenizer: ModelTokenizer) {}
+  /** @param continuation what a later turn follows; null for a prompt */
+  constructor(
+    private readonly tokenizer: ModelTokenizer,
+    continuation: Continuation | null,
+  ) {
+    this.#atStart = continuation === null;
+    this.#precedingTokenId = continuation?.lastTokenId ?? null;
+  }
 
   /** Text in which no special token is recognised. Returns ids that are certain now. */
   async appendText(text: string): Promise<Uint32Array> {
     const kept = this.#stripping ? text.trimStart() : text;
     if (kept === '') return new Uint32Array(0);
     this.#stripping = false;
+    this.#precedingTokenId = null;
     this.#text ??= new TextEncoder(
       this.#atStart ? this.tokenizer.encodings : this.tokenizer.laterEncodings,
     );
@@ -38,7 +54,9 @@ export class FragmentEncoder {
     const before = await this.flush();
     this.#atStart = false;
     this.#stripping = token.rstrip;
-    return concatIds([before, Uint32Array.of(token.id)]);
+    const isRepeated = this.#precedingTokenId === token.id;
+    this.#precedingTokenId = null;
+    return isRepeated ? before : concatIds([before, Uint32Array.of(token.id)]);
   }
 
   /** Template text: added tokens spelled in it are tokens. */

@@ -1,6 +1,6 @@
 import { ServingError } from '../../domain/serving-error.js';
 import { ChatEncoder } from './chat-encoder.js';
-import { FragmentEncoder } from './fragment-encoder.js';
+import { type Continuation, FragmentEncoder } from './fragment-encoder.js';
 import type { ModelTokenizer } from './model-tokenizer.js';
 import { concatIds } from './text-encoder.js';
 import { Utf8Stream } from './utf8-stream.js';
@@ -24,10 +24,14 @@ type Mode =
 export class PromptEncoder {
   #mode: Mode = { kind: 'empty' };
 
-  /** @param vocabSize ids of the model are below it */
+  /**
+   * @param vocabSize ids of the model are below it
+   * @param continuation what a later turn follows; null for a prompt
+   */
   constructor(
     private readonly tokenizer: ModelTokenizer,
     private readonly vocabSize: number,
+    private readonly continuation: Continuation | null = null,
   ) {}
 
   /**
@@ -61,7 +65,8 @@ export class PromptEncoder {
   async #appendText(bytes: Uint8Array): Promise<Uint32Array> {
     if (this.#mode.kind === 'chat') return this.#mode.chat.extendMessage(bytes);
     if (bytes.length === 0) return new Uint32Array(0);
-    const prefix = this.#mode.kind === 'empty' ? this.tokenizer.prefixIds : [];
+    const isStart = this.#mode.kind === 'empty' && this.continuation === null;
+    const prefix = isStart ? this.tokenizer.prefixIds : [];
     const raw = this.#startRaw();
     return concatIds([
       Uint32Array.from(prefix),
@@ -77,7 +82,7 @@ export class PromptEncoder {
       );
     }
     if (this.#mode.kind === 'empty') {
-      this.#mode = { kind: 'chat', chat: new ChatEncoder(this.tokenizer) };
+      this.#mode = { kind: 'chat', chat: new ChatEncoder(this.tokenizer, this.continuation) };
     }
     return this.#mode.chat.startMessage(role, content);
   }
@@ -115,7 +120,7 @@ export class PromptEncoder {
     if (this.#mode.kind === 'raw') return this.#mode;
     const raw: Mode = {
       kind: 'raw',
-      fragments: new FragmentEncoder(this.tokenizer),
+      fragments: new FragmentEncoder(this.tokenizer, this.continuation),
       utf8: new Utf8Stream(),
     };
     this.#mode = raw;

@@ -200,7 +200,7 @@ describe('policies', () => {
     { prefillPolicy: null, cachePolicy: 'shadowkv' },
     { prefillPolicy: null, cachePolicy: 'locret' },
   ] as const) {
-    test(`that are not built are refused: ${wanted.prefillPolicy ?? wanted.cachePolicy ?? ''}`, () => {
+    test(`that are not built are refused: ${wanted.prefillPolicy ?? wanted.cachePolicy}`, () => {
       assert.throws(
         () => resolvePolicy(wanted, MODEL),
         (error) =>

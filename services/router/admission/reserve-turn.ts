@@ -1,0 +1,34 @@
+import type { FleetMember } from '../../domain/fleet.js';
+import { ServingError } from '../../domain/serving-error.js';
+import type { Reservation, SessionRecord } from '../../domain/session-record.js';
+import type { Reservations } from '../../domain/session-store.js';
+import { sessionBytes } from './choose-lane.js';
+import { storeFull } from './reserve-lane.js';
+
+/**
+ * Makes sure that a kept session's reservation covers its next turn.
+ *
+ * @param tokens what the session may hold at the turn's end
+ * @throws ServingError PROMPT_TOO_LONG, VALUE_STORE_FULL; the old reservation stays
+ */
+export async function reserveTurn(
+  record: SessionRecord,
+  worker: FleetMember,
+  tokens: number,
+  reservations: Reservations,
+): Promise<Reservation | null> {
+  const { reservation, model, sessionId } = record;
+  if (tokens > worker.maxPositions) {
+    throw new ServingError(
+      'PROMPT_TOO_LONG',
+      `the session would have ${String(tokens)} tokens, more than the ${String(worker.maxPositions)} positions of model ${model}`,
+    );
+  }
+  if (reservation === null || tokens <= reservation.tokens) return reservation;
+  const bytes = sessionBytes(tokens, worker.kvBytesPerToken);
+  const { storeId, storeCapacityBytes } = worker;
+  if (await reservations.reserve(storeId, sessionId, bytes, storeCapacityBytes)) {
+    return { storeId, bytes, tokens };
+  }
+  throw storeFull(bytes, tokens, model);
+}

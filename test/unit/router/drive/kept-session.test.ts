@@ -1,0 +1,190 @@
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { status } from '@grpc/grpc-js';
+import { unaryCall } from '../../../../services/platform/rpc/client.js';
+import {
+  eventually,
+  generate,
+  type GenerateCall,
+  type RouterWorld,
+  startRouterWorld,
+} from './router-world.js';
+
+const ids = (count: number): number[] => Array.from({ length: count }, (_, i) => (i % 4_000) + 4);
+
+describe('a kept session', () => {
+  let world: RouterWorld;
+  before(async () => {
+    world = await startRouterWorld();
+  });
+  after(async () => {
+    await world.stop();
+  });
+  beforeEach(() => {
+    world.worker.releases.length = 0;
+    world.decode.releases.length = 0;
+    world.decode.turns.length = 0;
+    world.decode.gate = async () => Promise.resolve();
+  });
+
+  async function firstTurn(
+    keepSessionMs: number,
+  ): Promise<{ call: GenerateCall; sessionId: string }> {
+    const call = generate(world, { maxPromptTokens: 200, maxNewTokens: 16, keepSessionMs });
+    call.send({ message: { role: 'user', content: Buffer.from('A question?') } });
+    call.close();
+    assert.equal(await call.ended, null);
+    return { call, sessionId: call.responses[0]?.sessionId ?? '' };
+  }
+
+  function nextTurn(sessionId: string, header = {}): GenerateCall {
+    return generate(world, {
+      maxNewTokens: 16,
+      keepSessionMs: 20_000,
+      continueSessionId: sessionId,
+      ...header,
+    });
+  }
+
+  test('holds its memory until its time, then frees it', async () => {
+    const { sessionId } = await firstTurn(300);
+    await eventually('it is kept', () => world.driver.find(sessionId)?.record.state === 'kept');
+    assert.deepEqual(world.worker.releases, []);
+    assert.notEqual(await world.store.reservations.reservedBytes('store-1'), 0);
+    await eventually('it is freed', () => world.driver.find(sessionId) === null);
+    assert.equal((await world.store.records.load(sessionId))?.state, 'finished');
+    assert.equal(await world.store.reservations.reservedBytes('store-1'), 0);
+  });
+
+  test('is freed by ReleaseSession, once', async () => {
+    const { sessionId } = await firstTurn(20_000);
+    await eventually('it is kept', () => world.driver.find(sessionId)?.record.state === 'kept');
+    const release = async (): Promise<boolean> =>
+      (await unaryCall(world.client, 'releaseSession', { sessionId }, { timeoutMs: 5_000 }))
+        .released;
+    assert.equal(await release(), true);
+    assert.ok(world.decode.releases.includes(sessionId));
+    assert.equal(await release(), false);
+  });
+
+  test('takes another turn: its ids follow the answer, its events follow the first turn’s', async () => {
+    const { call, sessionId } = await firstTurn(20_000);
+    const usage = call.responses.at(-1)?.finished?.usage;
+    const cached = Number(usage?.promptTokens) + 3;
+    const next = nextTurn(sessionId, { sampling: { temperature: 0.5, seed: '5' } });
+    next.send({ message: { role: 'user', content: Buffer.from('And then?') } });
+    next.close();
+    assert.equal(await next.ended, null);
+    const turn = world.decode.turns.at(-1);
+    // <|end|> (3) was generated and is not repeated; "\n<|user|>" and "<|assistant|>" are the template's.
+    assert.equal(turn?.tokenIds.includes(3), false);
+    assert.ok(turn.tokenIds.includes(1));
+    assert.equal(turn.tokenIds.at(-1), 2);
+    assert.equal(turn.context.cachedTokens, cached);
+    assert.equal(turn.context.promptTokens, cached + turn.tokenIds.length);
+    assert.equal(turn.generation.sampling.seed, '5');
+    assert.deepEqual(
+      next.responses.map(({ event }) => event),
+      ['accepted', 'token', 'token', 'token', 'finished'],
+    );
+    assert.deepEqual(
+      next.responses.map(({ sequence }) => sequence),
+      ['6', '7', '8', '9', '10'],
+    );
+    await eventually(
+      'it is kept again',
+      () => world.driver.find(sessionId)?.record.state === 'kept',
+    );
+    assert.equal(world.driver.find(sessionId)?.record.turn, 1);
+    await unaryCall(world.client, 'releaseSession', { sessionId }, { timeoutMs: 5_000 });
+  });
+
+  test('reserves more memory for a turn that passes its reservation', async () => {
+    const { sessionId } = await firstTurn(20_000);
+    const before = await world.store.reservations.reservedBytes('store-1');
+    const next = nextTurn(sessionId, { keepSessionMs: 20_000 });
+    next.send({ tokenIds: { ids: ids(4_096) } });
+    next.close();
+    assert.equal(await next.ended, null);
+    assert.deepEqual(world.decode.turns.at(-1)?.tokenIds, ids(4_096));
+    assert.ok((await world.store.reservations.reservedBytes('store-1')) > before);
+    await unaryCall(world.client, 'releaseSession', { sessionId }, { timeoutMs: 5_000 });
+    assert.equal(await world.store.reservations.reservedBytes('store-1'), 0);
+  });
+
+  const badTurns = [
+    {
+      name: 'longer than 4,096 tokens',
+      part: { tokenIds: { ids: ids(4_097) } },
+      code: status.FAILED_PRECONDITION,
+      says: /4096 tokens/,
+    },
+    {
+      name: 'of bytes that are not UTF-8',
+      part: { text: Buffer.from([0xff]) },
+      code: status.INVALID_ARGUMENT,
+      says: /INVALID_UTF8/,
+    },
+    {
+      name: 'without content',
+      part: { text: Buffer.alloc(0) },
+      code: status.INVALID_ARGUMENT,
+      says: /EMPTY_PROMPT/,
+    },
+  ];
+  for (const { name, part, code, says } of badTurns) {
+    test(`refuses a turn ${name} and stays as it was`, async () => {
+      const { sessionId } = await firstTurn(20_000);
+      const bad = nextTurn(sessionId);
+      bad.send(part);
+      bad.close();
+      const error = await bad.ended;
+      assert.equal(error?.code, code);
+      assert.match(error.details, says);
+      const good = nextTurn(sessionId, { keepSessionMs: 0 });
+      good.send({ text: Buffer.from('more') });
+      good.close();
+      assert.equal(await good.ended, null);
+      await eventually('it is freed', () => world.driver.find(sessionId) === null);
+    });
+  }
+
+  test('takes one turn at a time', async () => {
+    const { sessionId } = await firstTurn(20_000);
+    let open: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    world.decode.gate = async () => held;
+    const running = nextTurn(sessionId, { keepSessionMs: 0 });
+    running.send({ text: Buffer.from('more') });
+    running.close();
+    await running.until(({ event }) => event === 'accepted');
+    const error = await nextTurn(sessionId).ended;
+    assert.equal(error?.code, status.FAILED_PRECONDITION);
+    assert.match(error.details, /SESSION_BUSY/);
+    open();
+    assert.equal(await running.ended, null);
+  });
+
+  test('is freed when the client goes during a later turn', async () => {
+    const { sessionId } = await firstTurn(20_000);
+    world.decode.gate = async () => new Promise(() => undefined);
+    const next = nextTurn(sessionId);
+    next.send({ text: Buffer.from('more') });
+    next.close();
+    await next.until(({ event }) => event === 'accepted');
+    next.cancel();
+    await eventually('it is freed', () => world.driver.find(sessionId) === null);
+    assert.equal((await world.store.records.load(sessionId))?.state, 'cancelled');
+    assert.equal(await world.store.reservations.reservedBytes('store-1'), 0);
+  });
+
+  test('that is unknown or over is said so', async () => {
+    const unknown = await nextTurn('0'.repeat(32)).ended;
+    assert.match(unknown?.details ?? '', /SESSION_NOT_FOUND/);
+    const { sessionId } = await firstTurn(0);
+    await eventually('it is left', () => world.driver.find(sessionId) === null);
+    assert.match((await nextTurn(sessionId).ended)?.details ?? '', /SESSION_ENDED/);
+  });
+});
