@@ -29,6 +29,18 @@ export function hostSettings(role: 'WORKER' | 'DECODE', defaultListen: string) {
       env: `${role}_ID`,
       description: 'stable name in the fleet; default: a new one for each process',
     }),
+    ...engineSettings(role),
+    metricsListen: optionalTextSetting({
+      env: 'METRICS_LISTEN',
+      description: 'host:port of /metrics over HTTP; unset: not served',
+    }),
+    ...TLS_SETTINGS,
+  };
+}
+
+/** What is loaded, where it computes, and where segments lie. */
+function engineSettings(role: 'WORKER' | 'DECODE') {
+  return {
     modelDir: textSetting({
       env: `${role}_MODEL_DIR`,
       description: 'folder of the model, in Hugging Face layout',
@@ -60,11 +72,6 @@ export function hostSettings(role: 'WORKER' | 'DECODE', defaultListen: string) {
       default: `/dev/shm/longshadow-${String(userInfo().uid)}`,
       description: 'directory of the value store; the same for all processes of a host',
     }),
-    metricsListen: optionalTextSetting({
-      env: 'METRICS_LISTEN',
-      description: 'host:port of /metrics over HTTP; unset: not served',
-    }),
-    ...TLS_SETTINGS,
   };
 }
 
