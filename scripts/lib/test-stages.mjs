@@ -42,7 +42,8 @@ async function nodeTests(folder, { concurrency = 2 } = {}) {
 }
 
 /** Tests that read untrusted bytes, thousands of mutated files among them. */
-const UNTRUSTED = '^(Safetensors|WeightFiles|ModelConfig|HandOff|PrefillSession|DecodeSession|ValueStore)';
+const UNTRUSTED =
+  '^(Safetensors|WeightFiles|ModelConfig|HandOff|PrefillSession|DecodeSession|ValueStore)';
 const MUTATIONS = 'Mutat';
 
 /** C++ unit tests, and the conformance suite on each instruction set. */
