@@ -4,6 +4,8 @@
 //
 //   npm run bench:native              all cases
 //   ... -- matmul | prefill | decode  some of them
+#include <sched.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -11,7 +13,6 @@
 #include <functional>
 #include <random>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "longshadow/backend.h"
@@ -24,6 +25,13 @@ double Seconds(const std::function<void()>& work) {
   const auto begin = std::chrono::steady_clock::now();
   work();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+/// Cores that this process may run on: what `taskset` leaves.
+std::int32_t UsableCores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  return sched_getaffinity(0, sizeof(set), &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
 }
 
 struct Measured {
@@ -49,7 +57,7 @@ Measured Interleave(int repeats, const std::function<void()>& kernel,
 class Bench {
  public:
   Bench()
-      : threads_(static_cast<std::int32_t>(std::max(1U, std::thread::hardware_concurrency()))),
+      : threads_(UsableCores()),
         backend_(MakeBackend("cpu", threads_)),
         isa_(backend_->InstructionSet()) {}
 
