@@ -220,10 +220,12 @@ test('every command has help with examples', async () => {
     ['greedy'],
     ['demo'],
   ];
-  for (const command of commands) {
-    const { stdout } = await runCli([...command, '--help']);
-    assert.match(stdout, /Examples:\n {2}\S/, command.join(' '));
-  }
+  await Promise.all(
+    commands.map(async (command) => {
+      const { stdout } = await runCli([...command, '--help']);
+      assert.match(stdout, /Examples:\n {2}\S/, command.join(' '));
+    }),
+  );
 });
 
 interface UpLine {

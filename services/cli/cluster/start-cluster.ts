@@ -41,6 +41,12 @@ export interface ClusterMember {
 
 const STOP_GRACE_MS = 10_000;
 
+/** REDIS_URL; null when it is unset or empty. */
+export function redisUrlOf(environment: NodeJS.ProcessEnv): string | null {
+  const url = environment['REDIS_URL'];
+  return url === undefined || url === '' ? null : url;
+}
+
 /** A running local cluster. */
 export class Cluster {
   readonly members: readonly ClusterMember[];

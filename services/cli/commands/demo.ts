@@ -1,5 +1,6 @@
 import { basename } from 'node:path';
 import type { Command } from 'commander';
+import { redisUrlOf } from '../cluster/start-cluster.js';
 import { DemoScreen } from '../demo/demo-screen.js';
 import { runDemo } from '../demo/run-demo.js';
 import { integerFrom } from './option-parsers.js';
@@ -42,7 +43,7 @@ export function addDemoCommand(program: Command): void {
           seed,
           modelDirectory,
           model: basename(modelDirectory),
-          redisUrl: process.env['REDIS_URL'] ?? null,
+          redisUrl: redisUrlOf(process.env),
           environment: process.env,
         },
         new DemoScreen(process.stdout, colours),

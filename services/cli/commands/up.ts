@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { fileURLToPath } from 'node:url';
-import { Cluster } from '../cluster/start-cluster.js';
+import { Cluster, redisUrlOf } from '../cluster/start-cluster.js';
 import { hostPort, integerFrom } from './option-parsers.js';
 
 interface UpFlags {
@@ -65,7 +65,7 @@ async function up(flags: UpFlags): Promise<void> {
     workers: flags.workers,
     routerListen: flags.routerListen,
     storeBase: flags.store ?? null,
-    redisUrl: flags.redis ?? process.env['REDIS_URL'] ?? null,
+    redisUrl: flags.redis ?? redisUrlOf(process.env),
     environment: { ...process.env, LONGSHADOW_LOG_LEVEL: flags.logLevel },
     readyWithinMs: READY_WITHIN_MS,
     onLog: (_role, line) => process.stderr.write(`${line}\n`),
