@@ -58,11 +58,11 @@ class EngineOn : public testing::TestWithParam<const char*> {
 };
 
 TEST_P(EngineOn, LogitsDoNotDependOnTheChunk) {
-  const auto ids = RandomIds(1300, kVocab, 1);
-  const std::vector<std::int64_t> rows = {0, 511, 512, 640, 1299};
+  const auto ids = RandomIds(700, kVocab, 1);
+  const std::vector<std::int64_t> rows = {0, 511, 512, 640, 699};
   const auto one = Open();
   const auto expected = AppendInChunks(*engine_, *one, ids, rows, ids.size());
-  for (const std::size_t chunk : {1000, 512, 77}) {
+  for (const std::size_t chunk : {512, 77}) {
     const auto session = Open();
     const auto logits = AppendInChunks(*engine_, *session, ids, rows, chunk);
     ASSERT_EQ(logits.size(), expected.size());
@@ -71,7 +71,7 @@ TEST_P(EngineOn, LogitsDoNotDependOnTheChunk) {
       // relative error of 2^-24 * 80 a product, two layers of four products, logits below 8.
       EXPECT_NEAR(logits[i], expected[i], 0x1p-24F * 80 * 8 * 8) << chunk;
     }
-    EXPECT_EQ(session->tokens(), 1300);
+    EXPECT_EQ(session->tokens(), 700);
   }
 }
 

@@ -88,6 +88,14 @@ void ExpectGreedy(Engine& engine, DecodeSession& session, std::vector<float> log
   }
 }
 
+/// One chunk, chunks of 64, chunks of 1,000. The reference takes a while for the longest prompt,
+/// which it runs in chunks of 1,000 alone; the shorter ones cover the rest.
+std::vector<std::size_t> Chunks(const Case& test_case, std::size_t tokens) {
+  if (tokens <= 1000) return {tokens, 64};
+  if (test_case.device == "reference") return {1000};
+  return {tokens, 64, 1000};
+}
+
 TEST_P(HfVectors, LogitsAndGreedyTokensForAnyChunk) {
   const MappedFile file(folder_ + "/logits.safetensors");
   const auto tensors = ParseSafetensors(file.bytes(), "logits");
@@ -97,8 +105,7 @@ TEST_P(HfVectors, LogitsAndGreedyTokensForAnyChunk) {
     const auto rows = run["logit_rows"].get<std::vector<std::int64_t>>();
     const auto expected = Expected(tensors.at(run["logits_tensor"].get<std::string>()));
     ASSERT_EQ(rows.back(), static_cast<std::int64_t>(ids.size()) - 1);
-    for (const std::size_t chunk : {ids.size(), std::size_t{64}, std::size_t{1000}}) {
-      if (chunk > ids.size()) continue;
+    for (const std::size_t chunk : Chunks(GetParam(), ids.size())) {
       const auto session = DecodeSession::OpenScratch(engine_->info().geometry);
       const auto logits = AppendInChunks(*engine_, *session, ids, rows, chunk);
       ASSERT_EQ(logits.size(), expected.size());
