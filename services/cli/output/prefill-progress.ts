@@ -1,4 +1,4 @@
-import { MultiBar, Presets, type SingleBar } from 'cli-progress';
+import { Presets, SingleBar } from 'cli-progress';
 import { formatCount, formatDuration, tokensPerSecond } from './format.js';
 
 /** How often a line is written where there is no terminal. */
@@ -6,29 +6,21 @@ const PLAIN_EVERY_MS = 5_000;
 
 /** Prefill's progress on stderr: a bar on a terminal, a line now and then elsewhere. */
 export class PrefillProgress {
-  readonly #bars: MultiBar | null;
-  #bar: SingleBar | null = null;
-  #startedMs: number | null = null;
+  readonly #bar: SingleBar | null;
+  #state: 'new' | 'running' | 'stopped' = 'new';
+  #startedMs = 0;
   #startTokens = 0;
-  #plainMs = 0;
-  #last = '';
+  #writtenMs = -Infinity;
+  #figures = '';
 
   /** @param now milliseconds, any origin */
   constructor(
     private readonly stream: NodeJS.WriteStream,
     private readonly now: () => number,
   ) {
-    this.#bars = stream.isTTY
-      ? new MultiBar(
-          {
-            stream,
-            hideCursor: true,
-            clearOnComplete: false,
-            linewrap: false,
-            format: 'prefill {bar} {percentage}%  {figures}',
-          },
-          Presets.shades_classic,
-        )
+    const format = 'prefill {bar} {percentage}%  {figures}';
+    this.#bar = stream.isTTY
+      ? new SingleBar({ stream, hideCursor: true, linewrap: false, format }, Presets.shades_classic)
       : null;
   }
 
@@ -39,36 +31,42 @@ export class PrefillProgress {
     cachedTokens: number,
     etaMs: number | null,
   ): void {
+    if (this.#state === 'stopped') return;
     const now = this.now();
-    if (this.#startedMs === null) {
+    if (this.#state === 'new') {
+      this.#state = 'running';
       this.#startedMs = now;
       this.#startTokens = cachedTokens;
+      this.#bar?.start(1, 0, { figures: '' });
     }
-    const done = processedTokens - this.#startTokens;
-    const rate = tokensPerSecond(done, now - this.#startedMs);
-    const figures = [
+    const rate = tokensPerSecond(processedTokens - this.#startTokens, now - this.#startedMs);
+    this.#figures = [
       `${formatCount(processedTokens)} of ${totalTokens === null ? '?' : formatCount(totalTokens)} tokens`,
       rate > 0 ? `${formatCount(rate)} tokens/s` : '',
       etaMs === null || etaMs === 0 ? '' : `${formatDuration(etaMs)} left`,
     ]
       .filter((figure) => figure !== '')
       .join(', ');
-    this.#last = `prefill ${figures}`;
-    if (this.#bars === null) {
-      if (now - this.#plainMs < PLAIN_EVERY_MS) return;
-      this.#plainMs = now;
-      this.stream.write(`${this.#last}\n`);
-      return;
+    if (this.#bar !== null) {
+      // Without a total the bar stays empty.
+      this.#bar.setTotal(Math.max(totalTokens ?? 1, 1));
+      this.#bar.update(totalTokens === null ? 0 : processedTokens, { figures: this.#figures });
+    } else if (now - this.#writtenMs >= PLAIN_EVERY_MS) {
+      this.#writtenMs = now;
+      this.#writePlain();
     }
-    this.#bar ??= this.#bars.create(Math.max(totalTokens ?? processedTokens, 1), 0);
-    this.#bar.setTotal(Math.max(totalTokens ?? processedTokens, 1));
-    this.#bar.update(processedTokens, { figures });
   }
 
-  /** Ends the bar; what is written next begins on a line of its own. */
+  /** Ends the bar, once; what is written next begins on a line of its own. */
   stop(): void {
-    if (this.#bars !== null) this.#bars.stop();
-    else if (this.#last !== '') this.stream.write(`${this.#last}\n`);
-    this.#last = '';
+    if (this.#state !== 'running') return;
+    this.#state = 'stopped';
+    if (this.#bar !== null) this.#bar.stop();
+    else this.#writePlain();
+  }
+
+  #writePlain(): void {
+    if (this.#figures !== '') this.stream.write(`prefill ${this.#figures}\n`);
+    this.#figures = '';
   }
 }
