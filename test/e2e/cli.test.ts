@@ -5,6 +5,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { text } from 'node:stream/consumers';
 import { after, before, test } from 'node:test';
 import {
   processesOfCluster,
@@ -324,6 +325,26 @@ test('the demo answers right and leaves nothing', async () => {
   assert.match(stdout, /no process, shared-memory file or temporary folder is left/);
   // Plain where there is no terminal.
   assert.ok(!stdout.includes('\u001b'));
+});
+
+test('Ctrl-C in the middle of the demo leaves nothing', async () => {
+  const child = spawn(process.execPath, ['--import', 'tsx', CLI_PATH, 'demo'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const lines: string[] = [];
+  createInterface({ input: child.stdout }).on('line', (line) => lines.push(line));
+  const [errors] = await Promise.all([
+    text(child.stderr),
+    once(child.stderr, 'readable').then(() => child.kill('SIGINT')),
+  ]);
+  if (child.exitCode === null) await once(child, 'exit');
+  assert.equal(child.exitCode, 130);
+  assert.match(errors, /^prefill .*\ncancelled; everything is stopped\n$/s);
+  const socket = lines.find((line) => line.includes('redis.sock')) ?? '';
+  const clusterId = /cluster-([0-9a-f-]+)\//.exec(socket)?.[1] ?? '';
+  assert.notEqual(clusterId, '');
+  assert.deepEqual(processesOfCluster(clusterId), []);
+  assert.ok(!existsSync(join(tmpdir(), `longshadow-cluster-${clusterId}`)));
 });
 
 test('without redis-server, up says what to install', async () => {

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { redisUrlOf } from '../cluster/start-cluster.js';
 import { DemoScreen } from '../demo/demo-screen.js';
 import { runDemo } from '../demo/run-demo.js';
+import { EXIT_INTERRUPTED } from './exit-status.js';
 import { integerFrom } from './option-parsers.js';
 import { embeddedModelDirectory } from './up.js';
 
@@ -36,19 +37,22 @@ export function addDemoCommand(program: Command): void {
       }
       const colours = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
       const modelDirectory = embeddedModelDirectory();
-      const passed = await runDemo(
-        {
-          promptTokens: tokens,
-          needles,
-          seed,
-          modelDirectory,
-          model: basename(modelDirectory),
-          redisUrl: redisUrlOf(process.env),
-          environment: process.env,
-        },
-        new DemoScreen(process.stdout, colours),
-        interrupt.signal,
-      );
-      if (!passed) process.exitCode = 1;
+      const options = {
+        promptTokens: tokens,
+        needles,
+        seed,
+        modelDirectory,
+        model: basename(modelDirectory),
+        redisUrl: redisUrlOf(process.env),
+        environment: process.env,
+      };
+      const screen = new DemoScreen(process.stdout, colours);
+      try {
+        if (!(await runDemo(options, screen, interrupt.signal))) process.exitCode = 1;
+      } catch (error) {
+        if (!interrupt.signal.aborted) throw error;
+        process.stderr.write('cancelled; everything is stopped\n');
+        process.exitCode = EXIT_INTERRUPTED;
+      }
     });
 }

@@ -8,6 +8,7 @@ import { PrefillProgress } from '../output/prefill-progress.js';
 import type { AnswerEvent, AnswerReport } from '../rpc/answer-events.js';
 import type { ChatMessage, Prompt } from '../rpc/prompt-parts.js';
 import { RouterClient, type GenerateOptions } from '../rpc/router-client.js';
+import { EXIT_INTERRUPTED } from './exit-status.js';
 import { collectRange, finiteNumber, hostPort, integerFrom, unsigned64 } from './option-parsers.js';
 
 interface GenerateFlags {
@@ -33,9 +34,6 @@ interface GenerateFlags {
   readonly promptLogprobs: TokenRange[];
   readonly json?: boolean;
 }
-
-/** Exit status of a program that SIGINT ended. */
-const EXIT_INTERRUPTED = 130;
 
 const EXAMPLES = `
 Examples:

@@ -1,0 +1,2 @@
+/** Exit status of a program that SIGINT ended. */
+export const EXIT_INTERRUPTED = 130;
