@@ -48,7 +48,8 @@ export async function runDecode(
   const served = await serveMember(settings, hosted, registry, log);
   const running = parts.loop.run();
   const address = settings.advertise ?? served.address;
-  const heartbeat = await announce({ host, store, parts, metrics, address }, shutdownSignal, log);
+  const member = { settings, host, store, parts, metrics, address };
+  const heartbeat = await announce(member, shutdownSignal, log);
   served.setServing(true);
   onReady(served.address);
 
@@ -83,6 +84,7 @@ async function endTurns(
 
 function announce(
   member: {
+    readonly settings: DecodeSettings;
     readonly host: EngineHost;
     readonly store: OpenSessionStore;
     readonly parts: DecodeParts;
@@ -92,13 +94,15 @@ function announce(
   shutdownSignal: AbortSignal,
   log: Log,
 ): Promise<Heartbeat> {
-  const { host, parts, metrics, address } = member;
+  const { settings, host, parts, metrics, address } = member;
   const describe = () => {
     const activeSessions = parts.sessions.count;
     metrics.holds(activeSessions, hostStatus(host));
     return describeMember(host, 'decode', {
       address,
       activeSessions,
+      maxSessions: settings.maxSessions,
+      privateCapacityBytes: settings.maxPrivateBytes,
       draining: shutdownSignal.aborted,
       // Sessions reserve at the worker's store; decode's own limit is DECODE_MAX_PRIVATE_BYTES.
       storeCapacityBytes: 0,

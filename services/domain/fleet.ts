@@ -24,6 +24,16 @@ export interface FleetMember {
   readonly storeCapacityBytes: number;
   readonly storeFreeBytes: number;
   readonly activeSessions: number;
+  /**
+   * Sessions that the member holds at once, kept ones included; 0: it sets no limit of its own. A
+   * worker's is 0: what its sessions take is bounded by storeCapacityBytes.
+   */
+  readonly maxSessions: number;
+  /**
+   * Bytes that a decode grants to K and V of generated tokens and appended turns, over all its
+   * sessions, in whole pages; a worker's is 0: it holds none.
+   */
+  readonly privateCapacityBytes: number;
   /** True after SIGTERM: takes no new sessions. */
   readonly draining: boolean;
   readonly startedUnixMs: number;

@@ -97,7 +97,13 @@ export function describeMember(
   role: FleetMember['role'],
   now: Pick<
     FleetMember,
-    'address' | 'activeSessions' | 'draining' | 'storeCapacityBytes' | 'storeFreeBytes'
+    | 'address'
+    | 'activeSessions'
+    | 'maxSessions'
+    | 'privateCapacityBytes'
+    | 'draining'
+    | 'storeCapacityBytes'
+    | 'storeFreeBytes'
   >,
 ): FleetMember {
   const { info } = host;

@@ -93,6 +93,8 @@ function announce(
     return describeMember(host, 'worker', {
       address,
       activeSessions,
+      maxSessions: 0,
+      privateCapacityBytes: 0,
       draining: shutdownSignal.aborted,
       storeCapacityBytes: capacityBytes,
       storeFreeBytes: freeBytes,

@@ -169,6 +169,8 @@ function member(memberId: string): FleetMember {
     storeCapacityBytes: 2 ** 34,
     storeFreeBytes: 2 ** 33,
     activeSessions: 0,
+    maxSessions: 64,
+    privateCapacityBytes: 2 ** 32,
     draining: false,
     startedUnixMs: 1_764_000_000_000,
   };

@@ -12,7 +12,11 @@ const CHUNK_TOKENS = 2048;
 
 let lane: Lane;
 before(async () => {
-  lane = await Lane.start({ WORKER_SHUTDOWN_GRACE_MS: '200' });
+  lane = await Lane.start({
+    WORKER_SHUTDOWN_GRACE_MS: '200',
+    DECODE_MAX_SESSIONS: '7',
+    DECODE_MAX_PRIVATE_BYTES: String(2 ** 28),
+  });
 });
 after(async () => {
   await lane.stop();
@@ -38,6 +42,21 @@ async function assertNothingHeld(): Promise<void> {
   }
   assert.deepEqual(readdirSync(lane.storeDirectory), []);
 }
+
+test('members announce what they can take', async () => {
+  const members = await lane.store.fleet.members();
+  assert.deepEqual(
+    members.map(({ role, maxSessions, privateCapacityBytes }) => ({
+      role,
+      maxSessions,
+      privateCapacityBytes,
+    })),
+    [
+      { role: 'decode', maxSessions: 7, privateCapacityBytes: 2 ** 28 },
+      { role: 'worker', maxSessions: 0, privateCapacityBytes: 0 },
+    ],
+  );
+});
 
 test('a prompt in chunks gets the right answer, and all is free after its release', async () => {
   const sample = needleSample(1);

@@ -168,6 +168,8 @@ const member = z.object({
   storeCapacityBytes: count,
   storeFreeBytes: count,
   activeSessions: count,
+  maxSessions: count,
+  privateCapacityBytes: count,
   draining: z.boolean(),
   startedUnixMs: count,
 }) satisfies z.ZodType<FleetMember>;

@@ -44,6 +44,8 @@ export function fakeMember(
     storeCapacityBytes: 2_000_000_000,
     storeFreeBytes: 2_000_000_000,
     activeSessions: 0,
+    maxSessions: 0,
+    privateCapacityBytes: 0,
     draining: false,
     startedUnixMs: 1,
     ...change,
