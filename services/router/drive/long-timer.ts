@@ -14,3 +14,19 @@ export function ringAt(unixMs: number, nowUnixMs: () => number, ring: () => void
     clearTimeout(timer);
   };
 }
+
+/** A bell that rings once, unless it is set anew or stopped before. */
+export class Alarm {
+  #stop: () => void = () => undefined;
+
+  constructor(private readonly nowUnixMs: () => number) {}
+
+  set(unixMs: number, ring: () => void): void {
+    this.stop();
+    this.#stop = ringAt(unixMs, this.nowUnixMs, ring);
+  }
+
+  stop(): void {
+    this.#stop();
+  }
+}

@@ -5,7 +5,7 @@ import type { CheckedHeader } from '../admission/check-header.js';
 import { reserveTurn } from '../admission/reserve-turn.js';
 import type { DriveDeps } from './drive-deps.js';
 import { freeSession } from './free-session.js';
-import { ringAt } from './long-timer.js';
+import { Alarm } from './long-timer.js';
 import { LeaseLost, RecordKeeper } from './record-keeper.js';
 import { renewLease } from './renew-lease.js';
 import { type PrefillRun, runPrefill } from './run-prefill.js';
@@ -33,8 +33,10 @@ export class SessionRun {
   readonly #prefill: PrefillRun;
   #work: Promise<void> = Promise.resolve();
   #ending: Promise<void> | null = null;
-  #stopKeeping: () => void = () => undefined;
-  #stopDeadline: () => void = () => undefined;
+  readonly #keeping: Alarm;
+  readonly #deadline: Alarm;
+  /** Runs while a turn has no client; the next turn has one again. */
+  readonly #grace: Alarm;
   #kept: KeptState | null = null;
 
   /** @param onGone called once, when nothing of the session is driven here any more */
@@ -44,6 +46,9 @@ export class SessionRun {
     private readonly onGone: () => void,
   ) {
     this.#keeper = new RecordKeeper(deps.store.records, deps.driverId, placed.record);
+    this.#keeping = new Alarm(deps.nowUnixMs);
+    this.#deadline = new Alarm(deps.nowUnixMs);
+    this.#grace = new Alarm(deps.nowUnixMs);
     this.#prefill = {
       keeper: this.#keeper,
       tokens: this.#tokens,
@@ -124,11 +129,9 @@ export class SessionRun {
       this.#detach(this.end(reason));
       return;
     }
-    const graceEnds = this.deps.nowUnixMs() + resumeGraceMs;
-    const stop = ringAt(graceEnds, this.deps.nowUnixMs, () => {
-      if (this.record.state !== 'kept') this.#detach(this.end(reason));
+    this.#grace.set(this.deps.nowUnixMs() + resumeGraceMs, () => {
+      this.#detach(this.end(reason));
     });
-    this.#stops.push(stop);
   }
 
   /**
@@ -163,7 +166,8 @@ export class SessionRun {
     const { kept } = this;
     if (kept === null) throw sessionBusy();
     this.#kept = null; // no other turn, no release by time
-    this.#stopKeeping();
+    this.#keeping.stop();
+    this.#grace.stop();
     const admittedUnixMs = this.deps.nowUnixMs();
     try {
       const tokens = kept.tokens + tokenIds.length + header.generation.stopping.maxNewTokens;
@@ -237,7 +241,8 @@ export class SessionRun {
 
   async #finishTurn({ keptUntilUnixMs, kept }: FinishedTurn): Promise<void> {
     if (this.#ending !== null) return;
-    this.#stopDeadline();
+    this.#deadline.stop();
+    this.#grace.stop();
     if (keptUntilUnixMs === null) {
       this.#ending = this.#finish();
       await this.#ending;
@@ -249,7 +254,7 @@ export class SessionRun {
 
   #keep(kept: KeptState, untilUnixMs: number): void {
     this.#kept = kept;
-    this.#stopKeeping = ringAt(untilUnixMs, this.deps.nowUnixMs, () => {
+    this.#keeping.set(untilUnixMs, () => {
       this.#detach(this.releaseKept());
     });
   }
@@ -257,7 +262,7 @@ export class SessionRun {
   #armDeadline(): void {
     const { deadlineUnixMs } = this.record;
     if (deadlineUnixMs === null) return;
-    this.#stopDeadline = ringAt(deadlineUnixMs, this.deps.nowUnixMs, () => {
+    this.#deadline.set(deadlineUnixMs, () => {
       const error = new ServingError('DEADLINE_EXCEEDED', 'the deadline of the session has passed');
       this.#detach(this.end(error));
     });
@@ -333,8 +338,7 @@ export class SessionRun {
 
   #stop(reason: ServingError): void {
     this.#kept = null;
-    this.#stopKeeping();
-    this.#stopDeadline();
+    for (const alarm of [this.#keeping, this.#deadline, this.#grace]) alarm.stop();
     for (const stop of this.#stops) stop();
     this.#aborter.abort(reason);
   }

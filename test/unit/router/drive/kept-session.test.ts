@@ -180,6 +180,36 @@ describe('a kept session', () => {
     assert.equal(await world.store.reservations.reservedBytes('store-1'), 0);
   });
 
+  test('outlives the grace of a client that left an earlier turn', async () => {
+    let open: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    world.decode.gate = async () => held;
+    const left = generate(world, {
+      maxPromptTokens: 200,
+      maxNewTokens: 16,
+      keepSessionMs: 20_000,
+      onDisconnect: 'ON_DISCONNECT_KEEP',
+      resumeGraceMs: 400,
+    });
+    left.send({ text: Buffer.from('A question?') });
+    left.close();
+    const { sessionId } = await left.until(({ event }) => event === 'accepted');
+    const state = (): string | undefined => world.driver.find(sessionId)?.record.state;
+    await eventually('it decodes', () => state() === 'decoding');
+    left.cancel();
+    await left.ended;
+    open();
+    await eventually('it is kept', () => state() === 'kept');
+
+    world.decode.gate = async () => new Promise((resolve) => setTimeout(resolve, 250));
+    const next = nextTurn(sessionId, { keepSessionMs: 0 });
+    next.send({ text: Buffer.from('more') });
+    next.close();
+    assert.equal(await next.ended, null);
+  });
+
   test('that is unknown or over is said so', async () => {
     const unknown = await nextTurn('0'.repeat(32)).ended;
     assert.match(unknown?.details ?? '', /SESSION_NOT_FOUND/);
