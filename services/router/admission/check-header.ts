@@ -11,6 +11,10 @@ const MAX_STOP_BYTES = 256;
 const MAX_TENANT_BYTES = 128;
 const MAX_LOGPROB_RANGES = 4_096;
 const DEFAULT_RESUME_GRACE_MS = 60_000;
+/** How long a session may run on without a client. */
+const MAX_RESUME_GRACE_MS = 3_600_000;
+/** Longest deadline: 7 days. */
+const MAX_DEADLINE_MS = 604_800_000;
 const MAX_UINT64 = 2n ** 64n - 1n;
 
 /** Server-side defaults and caps. */
@@ -70,7 +74,7 @@ export function checkHeader(header: GenerationHeader, context: HeaderContext): C
     tenant: header.tenant,
     deadlineUnixMs: deadline(header, nowUnixMs, context.callDeadlineUnixMs),
     onDisconnect: header.onDisconnect,
-    resumeGraceMs: header.resumeGraceMs ?? DEFAULT_RESUME_GRACE_MS,
+    resumeGraceMs: Math.min(header.resumeGraceMs ?? DEFAULT_RESUME_GRACE_MS, MAX_RESUME_GRACE_MS),
     keepSessionMs: Math.min(header.keepSessionMs, limits.maxKeepSessionMs),
     keepExactKeys: header.keepExactKeys,
   };
@@ -180,10 +184,15 @@ function deadline(
   nowUnixMs: number,
   callDeadlineUnixMs: number | null,
 ): number | null {
-  if (!(Number.isSafeInteger(deadlineMs) && deadlineMs >= 0)) {
-    throw refused('INVALID_DEADLINE', 'deadline_ms', '0 (none) or more milliseconds', deadlineMs);
+  if (!(Number.isInteger(deadlineMs) && deadlineMs >= 0 && deadlineMs <= MAX_DEADLINE_MS)) {
+    const wanted = `from 0 (none) to ${String(MAX_DEADLINE_MS)} milliseconds (7 days)`;
+    throw refused('INVALID_DEADLINE', 'deadline_ms', wanted, deadlineMs);
   }
-  if (deadlineMs === 0) return callDeadlineUnixMs;
+  // A call's deadline may lie a thousand years ahead; that is none.
+  const lastUnixMs = nowUnixMs + MAX_DEADLINE_MS;
+  if (deadlineMs === 0) {
+    return callDeadlineUnixMs === null ? null : Math.min(callDeadlineUnixMs, lastUnixMs);
+  }
   return Math.min(nowUnixMs + deadlineMs, callDeadlineUnixMs ?? Infinity);
 }
 

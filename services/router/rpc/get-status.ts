@@ -3,7 +3,8 @@ import type { GetStatusResponse } from '../../../proto/gen/longshadow/router/v1/
 import type { MemberStatus } from '../../../proto/gen/longshadow/router/v1/MemberStatus.js';
 import type { SessionStatus } from '../../../proto/gen/longshadow/router/v1/SessionStatus.js';
 import type { FleetMember } from '../../domain/fleet.js';
-import { ENDED_STATES } from '../../domain/session-record.js';
+import { ServingError } from '../../domain/serving-error.js';
+import { ENDED_STATES, type SessionRecord } from '../../domain/session-record.js';
 import type { Unary } from '../../platform/rpc/unary.js';
 import type { RouterDeps } from './router-deps.js';
 
@@ -44,9 +45,20 @@ async function describeMember(member: FleetMember, deps: RouterDeps): Promise<Me
 }
 
 async function describeSession(sessionId: string, deps: RouterDeps): Promise<SessionStatus[]> {
-  const record = await deps.store.records.load(sessionId);
+  const record = await loadReadable(sessionId, deps);
   if (record === null || ENDED_STATES.has(record.state)) return [];
   const { state, model, receivedTokens, nextToken, epoch, reservation } = record;
   const reservedBytes = reservation?.bytes ?? 0;
   return [{ sessionId, state, model, receivedTokens, nextToken, epoch, reservedBytes }];
+}
+
+/** Null too for a record of another version: it must not hide the others. */
+async function loadReadable(sessionId: string, deps: RouterDeps): Promise<SessionRecord | null> {
+  try {
+    return await deps.store.records.load(sessionId);
+  } catch (error) {
+    if (!(error instanceof ServingError && error.code === 'DATA_LOSS')) throw error;
+    deps.log.warn({ err: error, sessionId }, 'a session record is not readable');
+    return null;
+  }
 }

@@ -89,6 +89,15 @@ describe('a header', () => {
     assert.equal(check({ keepSessionMs: 5_000 }).keepSessionMs, 1_000);
   });
 
+  test('caps how long a session runs on without its client', () => {
+    assert.equal(check({ resumeGraceMs: 3_600_000 }).resumeGraceMs, 3_600_000);
+    assert.equal(check({ resumeGraceMs: 2 ** 60 }).resumeGraceMs, 3_600_000);
+  });
+
+  test('caps the deadline of the call at 7 days', () => {
+    assert.equal(check({}, 2 ** 52).deadlineUnixMs, 1_000_000 + 604_800_000);
+  });
+
   test('takes the earlier of its deadline and the call’s', () => {
     assert.equal(check({ deadlineMs: 500 }).deadlineUnixMs, 1_000_500);
     assert.equal(check({ deadlineMs: 500 }, 1_000_400).deadlineUnixMs, 1_000_400);
@@ -135,6 +144,8 @@ describe('a header', () => {
     { change: { topP: 1.01 }, code: 'INVALID_SAMPLING', field: 'sampling.top_p' },
     { change: { topP: NaN }, code: 'INVALID_SAMPLING', field: 'sampling.top_p' },
     { change: { deadlineMs: -1 }, code: 'INVALID_DEADLINE', field: 'deadline_ms' },
+    { change: { deadlineMs: 604_800_001 }, code: 'INVALID_DEADLINE', field: 'deadline_ms' },
+    { change: { deadlineMs: 2 ** 60 }, code: 'INVALID_DEADLINE', field: 'deadline_ms' },
     { change: { maxNewTokens: 10_000 }, code: 'BAD_REQUEST', field: 'max_new_tokens' },
     { change: { maxPromptTokens: 9_501 }, code: 'PROMPT_TOO_LONG', field: 'max_prompt_tokens' },
     {

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { status } from '@grpc/grpc-js';
+import { Redis } from 'ioredis';
+import { redisOptions } from '../../../../services/platform/redis-url.js';
 import { unaryCall } from '../../../../services/platform/rpc/client.js';
 import { eventually, generate, type RouterWorld, startRouterWorld } from './router-world.js';
 
@@ -159,6 +161,26 @@ describe('Generate', () => {
       answer.tokens.map(({ tokenId }) => tokenId),
       [10, 11, 3],
     );
+  });
+
+  test('GetStatus passes over a record that it cannot read', async () => {
+    const call = generate(world, { resumeGraceMs: String(2n ** 60n) });
+    const { sessionId } = await call.until(({ event }) => event === 'accepted');
+    const foreign = 'f'.repeat(32);
+    const redis = new Redis(redisOptions(world.redis.url));
+    await redis.hset(`longshadow:session:${foreign}`, 'record', '{"schemaVersion":2}');
+    await redis.sadd('longshadow:sessions', foreign);
+    try {
+      const answer = await unaryCall(world.client, 'getStatus', {}, { timeoutMs: 5_000 });
+      assert.deepEqual(
+        answer.sessions.map((session) => session.sessionId),
+        [sessionId],
+      );
+    } finally {
+      await redis.srem('longshadow:sessions', foreign);
+      await redis.quit();
+      call.cancel();
+    }
   });
 
   const refusals = [

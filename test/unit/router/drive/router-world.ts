@@ -20,7 +20,7 @@ import { FleetView } from '../../../../services/router/drive/fleet-view.js';
 import { BullPrefillQueues } from '../../../../services/router/drive/prefill-queues.js';
 import { Models } from '../../../../services/router/models.js';
 import { makeRouterService } from '../../../../services/router/rpc/router-service.js';
-import { startRedis } from '../../../support/redis-server.js';
+import { startRedis, type TestRedis } from '../../../support/redis-server.js';
 import { FakeDecode, fakeMember, FakeWorker } from './fake-members.js';
 
 export const NEEDLE = fileURLToPath(new URL('../../../../models/needle', import.meta.url));
@@ -28,6 +28,7 @@ export const NEEDLE = fileURLToPath(new URL('../../../../models/needle', import.
 /** A router as main.ts wires it, on a real Redis, with a worker and a decode that tests control. */
 export interface RouterWorld {
   readonly client: RouterServiceClient;
+  readonly redis: TestRedis;
   readonly store: OpenSessionStore;
   readonly driver: Driver;
   readonly worker: FakeWorker;
@@ -85,7 +86,7 @@ export async function startRouterWorld(maxSessions = 100): Promise<RouterWorld> 
   await beat();
   const heart = setInterval(() => void beat(), 2_000);
   return {
-    ...{ client, store, driver, worker, decode },
+    ...{ client, redis, store, driver, worker, decode },
     announce: async (next) => {
       await Promise.all(members.map(async ({ memberId }) => store.fleet.withdraw(memberId)));
       members = next;
