@@ -15,7 +15,7 @@ export async function collectTurn(
   const ids: number[] = [];
   const take = (more: Uint32Array): void => {
     for (const id of more) ids.push(id);
-    if (ids.length <= MAX_TURN_TOKENS) return;
+    if (ids.length + encoder.waitingTokens <= MAX_TURN_TOKENS) return;
     throw new ServingError(
       'SESSION_BUSY',
       `a turn on a kept session may have at most ${String(MAX_TURN_TOKENS)} tokens; send the whole conversation as a new session`,

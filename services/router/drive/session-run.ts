@@ -86,10 +86,10 @@ export class SessionRun {
   }
 
   /** Prompt ids, in order. @throws ServingError PROMPT_TOO_LONG past the reservation */
-  offer(ids: Uint32Array): void {
+  offer(ids: Uint32Array, waitingTokens: number): void {
     this.#aborter.signal.throwIfAborted();
     const { maxPromptTokens } = this.record;
-    if (this.#tokens.received + ids.length > maxPromptTokens) {
+    if (this.#tokens.received + ids.length + waitingTokens > maxPromptTokens) {
       throw new ServingError(
         'PROMPT_TOO_LONG',
         `the prompt passes max_prompt_tokens (${String(maxPromptTokens)}) at this part; ask for more in the header`,

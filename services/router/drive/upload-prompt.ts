@@ -3,7 +3,8 @@ import type { PromptEncoder, PromptPart } from '../tokenizer/prompt-encoder.js';
 
 /** Where a prompt's ids go. */
 export interface PromptSink {
-  offer(ids: Uint32Array): void;
+  /** @param waitingTokens those that are sure to follow */
+  offer(ids: Uint32Array, waitingTokens: number): void;
   closeUpload(): void;
   end(error: ServingError): Promise<boolean>;
 }
@@ -19,8 +20,8 @@ export async function uploadPrompt(
   clientGone: AbortSignal,
 ): Promise<void> {
   try {
-    for await (const part of parts) sink.offer(await encoder.append(part));
-    sink.offer(await encoder.close());
+    for await (const part of parts) sink.offer(await encoder.append(part), encoder.waitingTokens);
+    sink.offer(await encoder.close(), 0);
     sink.closeUpload();
   } catch (error) {
     if (clientGone.aborted) return;

@@ -49,6 +49,11 @@ export class PromptEncoder {
     }
   }
 
+  /** Tokens that parts so far will still give, at least. */
+  get waitingTokens(): number {
+    return this.#mode.kind === 'chat' ? this.#mode.chat.waitingTokens : 0;
+  }
+
   /** The last ids. */
   async close(): Promise<Uint32Array> {
     switch (this.#mode.kind) {

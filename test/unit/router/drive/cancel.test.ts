@@ -232,6 +232,13 @@ describe('ends before the answer', () => {
       code: /PROMPT_TOO_LONG.*64/,
     },
     {
+      name: 'messages past the reservation, before they have given ids',
+      parts: Array.from({ length: 65 }, () => ({
+        message: { role: 'user', content: Buffer.from('x') },
+      })),
+      code: /PROMPT_TOO_LONG.*64/,
+    },
+    {
       name: 'a message after text',
       parts: [{ text: Buffer.from('a') }, { message: { role: 'user', content: Buffer.from('b') } }],
       code: /BAD_REQUEST/,

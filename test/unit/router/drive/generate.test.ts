@@ -180,6 +180,7 @@ describe('Generate', () => {
       await redis.srem('longshadow:sessions', foreign);
       await redis.quit();
       call.cancel();
+      await eventually('the session is left', () => world.driver.find(sessionId) === null);
     }
   });
 

@@ -218,6 +218,83 @@ describe('conversations', () => {
     );
   });
 
+  /** Encodes and counts what the template had to render. */
+  const countRenders = async (
+    source: string,
+    messages: readonly Message[],
+    step: number,
+  ): Promise<{ renders: number; ids: number[] }> => {
+    const tokenizer = withTemplate(source);
+    const template = tokenizer.chatTemplate;
+    assert.ok(template !== null);
+    let renders = 0;
+    const render = template.render.bind(template);
+    template.render = (conversation) => {
+      renders += 1;
+      return render(conversation);
+    };
+    return { ids: await encodeChat(tokenizer, messages, step), renders };
+  };
+  const PLAIN = "{% for m in messages %}{{ m['content'] }}{% endfor %}";
+  const HIDES =
+    "{% for m in messages %}{% if m['role'] != 'note' %}{{ m['content'] }}{% endif %}{% endfor %}";
+
+  test('many messages are rendered a few times, however long each is', async () => {
+    for (const words of [10, 400, 1_000]) {
+      const messages = Array.from({ length: 400 }, () => ({
+        role: 'user',
+        content: 'word '.repeat(words),
+      }));
+      const { ids, renders } = await countRenders(PLAIN, messages, 10_000);
+      // Twice at the end; before it, text of 1,024 units a message must come between two.
+      assert.ok(renders <= 30, `${String(renders)} renders`);
+      const whole = [{ role: 'user', content: 'word '.repeat(words * 400) }];
+      assert.deepEqual(ids, await encodeChat(withTemplate(PLAIN), whole, 10_000));
+    }
+  });
+
+  test('finished messages give their ids before the conversation ends', async () => {
+    const encoder = new PromptEncoder(needle, needle.vocabSize);
+    let early = 0;
+    for (let i = 0; i < 200; i += 1) {
+      const bytes = Buffer.from('some words. '.repeat(170));
+      early += (await encoder.append({ kind: 'message', role: 'user', content: bytes })).length;
+    }
+    const late = (await encoder.close()).length;
+    assert.ok(early > late * 0.8, `${String(early)} early, ${String(late)} late`);
+  });
+
+  test('a message that the template hides costs no rendering for each part, and no memory', async () => {
+    const messages = [
+      { role: 'user', content: 'before ' },
+      { role: 'note', content: 'word '.repeat(100_000) },
+      { role: 'user', content: 'after' },
+    ];
+    const { ids, renders } = await countRenders(HIDES, messages, 1_000);
+    assert.ok(renders <= 4, `${String(renders)} renders`);
+    const shown = [{ role: 'user', content: 'before after' }];
+    assert.deepEqual(ids, await encodeChat(withTemplate(PLAIN), shown, 100));
+  });
+
+  test('a template that shows later what it hid is refused', async () => {
+    const late = withTemplate(
+      "{% for m in messages %}{% if not loop.last %}{{ m['content'] }}{% endif %}{% endfor %}",
+    );
+    const messages = [
+      { role: 'user', content: 'word '.repeat(2_000) },
+      { role: 'user', content: 'x' },
+    ];
+    await failsWith(encodeChat(late, messages, 1_000), 'CHAT_TEMPLATE_FAILED');
+  });
+
+  test('a message counts as a token at least, and there is a most', async () => {
+    const encoder = new PromptEncoder(needle, needle.vocabSize);
+    const message = { kind: 'message', role: 'user', content: Buffer.alloc(0) } as const;
+    for (let i = 0; i < 4_096; i += 1) await encoder.append(message);
+    assert.equal(encoder.waitingTokens, 4_096);
+    await failsWith(encoder.append(message), 'BAD_REQUEST');
+  });
+
   test('a model without a template takes no messages', async () => {
     await failsWith(
       encodeChat({ ...needle, chatTemplate: null }, [{ role: 'user', content: 'x' }], 10),
