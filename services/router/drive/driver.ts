@@ -40,6 +40,8 @@ export interface KeptTurn {
 /** The sessions that this router drives. */
 export class Driver {
   readonly #runs = new Map<string, SessionRun>();
+  /** Sessions between their header and their place in #runs. */
+  readonly #opening = new Set<Promise<SessionRun>>();
   #shuttingDown = false;
 
   constructor(
@@ -53,6 +55,14 @@ export class Driver {
    */
   async open(header: GenerationHeader, call: CallFacts): Promise<SessionRun> {
     this.#refuseWhenFull();
+    const opening = this.#open(header, call);
+    this.#opening.add(opening);
+    const opened = (): boolean => this.#opening.delete(opening);
+    opening.then(opened, opened);
+    return opening;
+  }
+
+  async #open(header: GenerationHeader, call: CallFacts): Promise<SessionRun> {
     const members = await this.deps.fleet.members();
     const model = servedModel(header.model, members);
     const checked = this.#check(header, model, call);
@@ -82,6 +92,7 @@ export class Driver {
    * @throws ServingError SESSION_NOT_FOUND, SESSION_BUSY, SESSION_ENDED, or the header's refusals
    */
   async resume(header: GenerationHeader, sessionId: string, call: CallFacts): Promise<KeptTurn> {
+    if (this.#shuttingDown) throw shuttingDown();
     const members = await this.deps.fleet.members();
     const model = servedModel(header.model, members);
     const checked = this.#check(header, model, call);
@@ -134,30 +145,27 @@ export class Driver {
   /** Takes no more sessions and ends those that run. */
   async shutDown(): Promise<void> {
     this.#shuttingDown = true;
-    const error = new ServingError(
-      'SHUTTING_DOWN',
-      'the router is shutting down; send the request again',
-    );
-    await Promise.allSettled([...this.#runs.values()].map(async (run) => run.end(error)));
+    await Promise.allSettled(this.#opening);
+    await Promise.allSettled([...this.#runs.values()].map(async (run) => run.end(shuttingDown())));
   }
 
   async #start(record: SessionRecord, placed: PlacedSession): Promise<SessionRun> {
     const { store, driverId } = this.deps;
     const { sessionId } = record;
-    const { worker, decode } = placed.lane;
-    const run = new SessionRun({ record, worker, decode }, this.deps, () => {
-      this.#runs.delete(sessionId);
-    });
-    this.#runs.set(sessionId, run);
     try {
+      if (this.#shuttingDown) throw shuttingDown();
       await store.records.create(record, driverId);
     } catch (error) {
-      this.#runs.delete(sessionId);
       await store.reservations
         .release(placed.reservation.storeId, sessionId)
         .catch(() => undefined);
       throw error;
     }
+    const { worker, decode } = placed.lane;
+    const run = new SessionRun({ record, worker, decode }, this.deps, () => {
+      this.#runs.delete(sessionId);
+    });
+    this.#runs.set(sessionId, run);
     run.start();
     return run;
   }
@@ -183,13 +191,8 @@ export class Driver {
   }
 
   #refuseWhenFull(): void {
-    if (this.#shuttingDown) {
-      throw new ServingError(
-        'SHUTTING_DOWN',
-        'the router is shutting down; send the request again',
-      );
-    }
-    if (this.#runs.size < this.limits.maxSessions) return;
+    if (this.#shuttingDown) throw shuttingDown();
+    if (this.#runs.size + this.#opening.size < this.limits.maxSessions) return;
     const limit = String(this.limits.maxSessions);
     throw new ServingError(
       'TOO_MANY_SESSIONS',
@@ -208,6 +211,10 @@ export class Driver {
     }
     return counts;
   }
+}
+
+function shuttingDown(): ServingError {
+  return new ServingError('SHUTTING_DOWN', 'the router is shutting down; send the request again');
 }
 
 function checkSessionId(sessionId: string): void {
