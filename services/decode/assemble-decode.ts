@@ -47,7 +47,7 @@ export async function assembleDecode(
   outside: DecodeOutside,
 ): Promise<DecodeParts> {
   const { host } = outside;
-  const publisher = makePublisher(outside, (sessionId) => sessions.release(sessionId));
+  const publisher = makePublisher(outside, () => sessions);
   const eosTokenIds = await generationEosTokenIds(settings.modelDir);
   const loop = makeLoop(settings, outside, publisher, eosTokenIds, () => sessions);
   const sessions: DecodeSessions = new DecodeSessions({
@@ -82,15 +82,18 @@ export async function assembleDecode(
 
 function makePublisher(
   { store, log }: DecodeOutside,
-  release: (sessionId: string) => Promise<unknown>,
+  sessions: () => DecodeSessions,
 ): EventPublisher {
   return new EventPublisher({
     events: store.events,
-    onRefused: ({ sessionId, event }, refusal) => {
-      log.info({ sessionId, event: event.type, refusal }, 'the session takes no more events');
-      release(sessionId).catch((error: unknown) => {
-        log.error({ err: error, sessionId }, 'the session could not be released');
-      });
+    onRefused: (refused, refusal) => {
+      const { sessionId, turn, event } = refused;
+      log.info({ sessionId, turn, event: event.type, refusal }, 'the turn takes no more events');
+      sessions()
+        .refused(refused, refusal)
+        .catch((error: unknown) => {
+          log.error({ err: error, sessionId }, 'the session could not be released');
+        });
     },
     onError: (error) => {
       log.warn({ err: error }, 'events could not be appended; trying again');

@@ -6,7 +6,7 @@ import type { SessionRecord } from './session-record.js';
  * Ports to the cluster's memory. platform/session-store implements them on Redis; KV bytes never
  * pass here. Every method rejects with ServingError REDIS_UNAVAILABLE when Redis cannot be
  * reached within its command timeout; a write may then have been done or not. Calling again is
- * safe: a token that is there answers 'duplicate', a finished or error event 'ended'.
+ * safe; an event that is appended again should carry the same appendId.
  */
 
 /** Session records and the leases of their drivers. */
@@ -33,25 +33,42 @@ export interface SessionRecords {
   expireEnded(sessionId: string): Promise<void>;
 }
 
+/** What makes an append safe to send again, and keeps it out of other turns. */
+export interface AppendOptions {
+  /**
+   * Name of this append: a second one with the same name adds nothing and answers as the first.
+   * Made when the event is made, so that all repetitions carry it. The names of a session's last
+   * 256 appends are remembered, and of tokens only the last: their index tells the others. Default:
+   * a new one for each call.
+   */
+  readonly appendId?: string;
+  /** The turn that the event belongs to, as beginTurn() counts. Default: whichever runs. */
+  readonly turn?: number;
+}
+
+export interface EventAppend extends AppendOptions {
+  readonly sessionId: string;
+  readonly epoch: number;
+  readonly event: SessionEvent;
+}
+
 /** The event stream of each session. */
 export interface SessionEvents {
   /**
    * Appends in one atomic step; returns the sequence, or why not:
    * 'stale-epoch' (the record has another epoch), 'ended' (an error, or a finished event of this
-   * turn, is there), 'duplicate' (a token whose index is not the next one), 'unknown' (no record).
+   * turn, is there, or another turn runs), 'duplicate' (a token whose index is not the next one),
+   * 'unknown' (no record).
    */
   append(
     sessionId: string,
     epoch: number,
     event: SessionEvent,
+    options?: AppendOptions,
   ): Promise<number | 'stale-epoch' | 'ended' | 'duplicate' | 'unknown'>;
   /** Several appends in one round trip (a decode step's tokens). */
   appendAll(
-    appends: readonly {
-      readonly sessionId: string;
-      readonly epoch: number;
-      readonly event: SessionEvent;
-    }[],
+    appends: readonly EventAppend[],
   ): Promise<(number | 'stale-epoch' | 'ended' | 'duplicate' | 'unknown')[]>;
   /** Events with sequence > afterSequence, in order, at most `limit`. */
   read(sessionId: string, afterSequence: number, limit: number): Promise<SequencedEvent[]>;
@@ -64,7 +81,11 @@ export interface SessionEvents {
     afterSequence: number,
     signal: AbortSignal,
   ): AsyncIterable<SequencedEvent>;
-  /** Opens the stream for another turn: token indices start at 0 and a finished event may follow. */
+  /**
+   * Opens the stream for another turn: token indices start at 0 and a finished event may follow.
+   * The first turn is number 0, and each that is begun after a finished event the next number;
+   * beginning one that has no token yet again changes nothing.
+   */
   beginTurn(sessionId: string): Promise<void>;
 }
 

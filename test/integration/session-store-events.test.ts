@@ -142,6 +142,76 @@ test('nothing follows a finished event but another turn, whose tokens start at 0
   assert.equal(await store.events.append(id, 1, token(0)), 3);
 });
 
+/** A turn as a decode appends it: each event with an id of its own, all with the turn's number. */
+function turnOf(sessionId: string, turn: number) {
+  const progress: SessionEvent = {
+    type: 'progress',
+    processedTokens: 9,
+    totalTokens: 9,
+    cachedTokens: 0,
+    etaMs: null,
+    promptLogprobs: [],
+  };
+  const tokens = Array.from({ length: 300 }, (_, index) => token(index));
+  return [progress, progress, ...tokens, finished].map((event, place) => ({
+    sessionId,
+    epoch: 1,
+    turn,
+    event,
+    appendId: `turn-${turn}-${place}`,
+  }));
+}
+
+test('a batch that is sent again after its reply was lost adds nothing, the finished event too', async () => {
+  const id = await newSession();
+  const turn = turnOf(id, 0);
+  const first = await store.events.appendAll(turn);
+  assert.deepEqual(
+    first,
+    turn.map((_, place) => place + 1),
+  );
+  const again = await store.events.appendAll(turn);
+  assert.equal(again.at(-1), turn.length, 'finished answers as the first time');
+  assert.deepEqual(again.slice(0, 2), [1, 2], 'progress does too');
+  assert.ok(again.slice(2, -2).every((answer) => answer === 'duplicate'));
+  assert.equal((await store.events.read(id, 0, 1_000)).length, turn.length);
+});
+
+test('what is left of one turn does not land in the next', async () => {
+  const id = await newSession();
+  const turn = turnOf(id, 0);
+  await store.events.appendAll(turn);
+  await store.events.beginTurn(id);
+  const late = await store.events.appendAll(turn);
+  assert.deepEqual([late[0], late[2], late.at(-1)], [1, 'ended', turn.length]);
+  const unknownToken = { sessionId: id, epoch: 1, turn: 0, event: token(0) };
+  assert.deepEqual(await store.events.appendAll([unknownToken]), ['ended']);
+  assert.equal(await store.events.append(id, 1, queued, { turn: 0 }), 'ended');
+  assert.equal((await store.events.read(id, 0, 1_000)).length, turn.length, 'nothing landed');
+  const next = await store.events.appendAll(turnOf(id, 1));
+  assert.equal(next[2], turn.length + 3, 'the next turn begins at its token 0');
+  assert.equal(next.at(-1), 2 * turn.length);
+});
+
+test('a turn that is begun twice counts once', async () => {
+  const id = await newSession();
+  await store.events.append(id, 1, finished, { turn: 0 });
+  await store.events.beginTurn(id);
+  await store.events.beginTurn(id);
+  assert.equal(await store.events.append(id, 1, token(0), { turn: 1 }), 2);
+});
+
+test('the ids of the last appends are remembered, not all of them', async () => {
+  const id = await newSession();
+  for (let n = 0; n < 600; n++) {
+    await store.events.append(id, 1, queued, { appendId: `queued-${n}` });
+  }
+  assert.equal(await store.events.append(id, 1, queued, { appendId: 'queued-599' }), 600);
+  assert.equal(await store.events.append(id, 1, queued, { appendId: 'queued-400' }), 401);
+  const fields = await redis.hlen(`longshadow:session:${id}:stream`);
+  assert.ok(fields < 600, `${fields} fields`);
+});
+
 test('nothing follows an error, not even a turn', async () => {
   const id = await newSession();
   assert.equal(await store.events.append(id, 1, error), 1);

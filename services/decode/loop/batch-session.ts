@@ -29,6 +29,11 @@ export class BatchSession {
   /** Positions that K and V cover. */
   tokens: number;
   turn: RunningTurn | null = null;
+  /**
+   * Number of the turn that runs or ran last, as the event stream counts them: the one that the
+   * session started with is 0. -1 before it.
+   */
+  turnNumber = -1;
   #rows: Uint32Array = NO_ROWS;
 
   /** @param sealedTokens tokens of the hand-off */
@@ -63,6 +68,7 @@ export class BatchSession {
     rows.set(this.#rows);
     rows.set(tokenIds, this.#rows.length);
     this.#rows = rows;
+    this.turnNumber++;
     this.turn = {
       ...request,
       text: new AnswerText(decoder, request.generation.stopping.stopTexts),

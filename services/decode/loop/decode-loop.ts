@@ -217,7 +217,8 @@ export class DecodeLoop {
   }
 
   #publish(session: BatchSession, event: SessionEvent): void {
-    this.options.publisher.push({ sessionId: session.sessionId, epoch: session.epoch, event });
+    const { sessionId, epoch, turnNumber: turn } = session;
+    this.options.publisher.push({ sessionId, epoch, turn, event });
   }
 
   #close(session: BatchSession): void {

@@ -1,10 +1,18 @@
 import type { SessionEvent } from '../../domain/session-event.js';
 import type { SessionEvents } from '../../domain/session-store.js';
+import { newAppendId } from '../../platform/session-store/append-id.js';
 
-export interface PendingEvent {
+/** An event and the turn that it belongs to. */
+export interface TurnEvent {
   readonly sessionId: string;
   readonly epoch: number;
+  readonly turn: number;
   readonly event: SessionEvent;
+}
+
+export interface PendingEvent extends TurnEvent {
+  /** Made once, so that a repeated round trip appends nothing twice. */
+  readonly appendId: string;
 }
 
 /** Why a session's stream took no more: its decode has nothing left to do. */
@@ -24,8 +32,8 @@ const MAX_RETRY_MS = 1000;
 
 /**
  * Appends events in order, one round trip at a time, while the next steps run. What comes during a
- * round trip goes together in the next one. A failed round trip is repeated: tokens carry their
- * index, so those that had arrived are refused as duplicates.
+ * round trip goes together in the next one. A failed round trip is repeated; what had arrived of it
+ * is known by its append id, or by its token's index.
  */
 export class EventPublisher {
   #waiting: PendingEvent[] = [];
@@ -35,9 +43,9 @@ export class EventPublisher {
 
   constructor(private readonly options: EventPublisherOptions) {}
 
-  push(...events: PendingEvent[]): void {
+  push(...events: TurnEvent[]): void {
     if (this.#closed || events.length === 0) return;
-    this.#waiting.push(...events);
+    for (const event of events) this.#waiting.push({ ...event, appendId: newAppendId() });
     this.#pump ??= this.#run();
   }
 

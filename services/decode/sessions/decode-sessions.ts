@@ -4,6 +4,7 @@ import { ServingError } from '../../domain/serving-error.js';
 import { BatchSession } from '../loop/batch-session.js';
 import type { DecodeLoop } from '../loop/decode-loop.js';
 import type { TokenDecoder } from '../loop/detokenize.js';
+import type { Refusal, TurnEvent } from '../loop/event-publisher.js';
 import type { TurnRequest } from '../loop/turn.js';
 
 /** Tokens of a turn that decode appends itself; longer turns go back to the lane. */
@@ -144,6 +145,22 @@ export class DecodeSessions {
     this.#forget(sessionId, entry);
     if (interrupted) this.options.onReleased(performance.now() - startedMs);
     return freedBytes;
+  }
+
+  /**
+   * The session's stream took no more of a turn's events. What is held ends with that: but not
+   * another epoch, and after 'ended' only while that turn runs. A session that is kept, or answers a
+   * later turn, has outlived the event.
+   */
+  async refused(
+    { sessionId, epoch, turn }: Pick<TurnEvent, 'sessionId' | 'epoch' | 'turn'>,
+    refusal: Refusal,
+  ): Promise<void> {
+    const entry = this.#entries.get(sessionId);
+    if (entry?.epoch !== epoch || entry.session === null) return;
+    const { session } = entry;
+    if (refusal === 'ended' && (session.turn === null || session.turnNumber !== turn)) return;
+    await this.release(sessionId);
   }
 
   async releaseAll(): Promise<void> {

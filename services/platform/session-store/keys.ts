@@ -8,7 +8,8 @@ import { SESSION_ID_PATTERN } from '../../domain/session-record.js';
  *   longshadow:session:<id>:lease          string: driver id; lives 6 s
  *   longshadow:session:<id>:events         stream: entry `<sequence>-0`, field e = event (JSON)
  *   longshadow:session:<id>:stream         hash: sequence, nextToken, closed (finished or error),
- *                                          lastAppend
+ *                                          turn, others (events but tokens), and the append ids
+ *                                          that are remembered: slot:<n> -> id, id:<id> -> sequence
  *   longshadow:session:<id>:tokens         sorted set of the first positions that have token ids
  *   longshadow:session:<id>:tokens:<begin> token ids of one chunk
  *   longshadow:sessions                    set of the ids of sessions that have not ended

@@ -16,6 +16,11 @@ export const LEASE_MS = 6_000;
 export const ENDED_MS = 600_000;
 /** Token ids of a session that nobody drives any longer. */
 export const TOKEN_IDS_MS = 3_600_000;
+/**
+ * Appends of a session, tokens aside, whose repetition is known. More than a decode can have under
+ * way at once: an appended turn makes up to 64 progress events, and two turns may wait together.
+ */
+export const REMEMBERED_APPENDS = 256;
 
 /** Shared by the scripts that end a session. `keys` are record, stream, events, tokens. */
 const EXPIRE_SESSION = `
@@ -111,28 +116,37 @@ return 1
 
 /**
  * record, stream, events | epoch, event type, token index ('' for other events), event JSON,
- *   channel, ended ms, append id
+ *   channel, ended ms, append id, turn ('' for any), appends to remember
  * Answers the sequence, or the reason of a refusal. An ended record (cancelled, failed) takes
- * nothing but the error that says so. A repetition of the last append (a command that was sent again
- * after a broken connection) answers as the first time.
+ * nothing but the error that says so. A repetition answers as the first time: append ids are kept in
+ * a ring of slots; a token needs no more than the last, since an older one's index has passed.
  */
 const APPEND_EVENT: ScriptDefinition = {
   numberOfKeys: 3,
   lua: `
-local counters = redis.call('HMGET', KEYS[2], 'closed', 'nextToken', 'lastAppend', 'sequence')
-if counters[3] == ARGV[7] then return tonumber(counters[4]) end
+local counters = redis.call('HMGET', KEYS[2], 'closed', 'nextToken', 'turn', 'id:' .. ARGV[7])
+if counters[4] then return tonumber(counters[4]) end
 local record = redis.call('HMGET', KEYS[1], 'epoch', 'ended')
 if not record[1] then return 'unknown' end
 if record[1] ~= ARGV[1] then return 'stale-epoch' end
-if counters[1] then return 'ended' end
+if ARGV[8] ~= '' and ARGV[8] ~= (counters[3] or '0') then return 'ended' end
 local ended = record[2] == '1'
 if ended and ARGV[2] ~= 'error' then return 'ended' end
+local slot = 'slot:token'
 if ARGV[2] == 'token' then
-  if (counters[2] or '0') ~= ARGV[3] then return 'duplicate' end
+  local nextToken = counters[2] or '0'
+  if tonumber(ARGV[3]) < tonumber(nextToken) then return 'duplicate' end
+  if counters[1] then return 'ended' end
+  if nextToken ~= ARGV[3] then return 'duplicate' end
   redis.call('HINCRBY', KEYS[2], 'nextToken', 1)
+else
+  if counters[1] then return 'ended' end
+  slot = 'slot:' .. redis.call('HINCRBY', KEYS[2], 'others', 1) % tonumber(ARGV[9])
 end
 local sequence = redis.call('HINCRBY', KEYS[2], 'sequence', 1)
-redis.call('HSET', KEYS[2], 'lastAppend', ARGV[7])
+local forgotten = redis.call('HGET', KEYS[2], slot)
+if forgotten then redis.call('HDEL', KEYS[2], 'id:' .. forgotten) end
+redis.call('HSET', KEYS[2], slot, ARGV[7], 'id:' .. ARGV[7], string.format('%d', sequence))
 redis.call('XADD', KEYS[3], string.format('%d-0', sequence), 'e', ARGV[4])
 if ARGV[2] == 'finished' or ARGV[2] == 'error' then
   redis.call('HSET', KEYS[2], 'closed', ARGV[2])
@@ -158,6 +172,7 @@ if not ended then return 'unknown' end
 local counters = redis.call('HMGET', KEYS[2], 'closed', 'nextToken')
 if ended == '1' or counters[1] == 'error' then return 'ended' end
 if not counters[1] and (counters[2] or '0') ~= '0' then return 'busy' end
+if counters[1] then redis.call('HINCRBY', KEYS[2], 'turn', 1) end
 redis.call('HDEL', KEYS[2], 'closed', 'nextToken')
 return 'open'
 `,

@@ -1,13 +1,13 @@
-import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import { ServingError } from '../../domain/serving-error.js';
-import type { SequencedEvent, SessionEvent } from '../../domain/session-event.js';
-import type { SessionEvents } from '../../domain/session-store.js';
+import type { SequencedEvent } from '../../domain/session-event.js';
+import type { EventAppend, SessionEvents } from '../../domain/session-store.js';
+import { newAppendId } from './append-id.js';
 import { sessionKeys } from './keys.js';
 import { answered, runScript } from './redis-connection.js';
 import { readEvent } from './schemas.js';
-import { ENDED_MS } from './scripts.js';
+import { ENDED_MS, REMEMBERED_APPENDS } from './scripts.js';
 import type { WakeUps } from './wake-ups.js';
 
 type Refusal = 'stale-epoch' | 'ended' | 'duplicate' | 'unknown';
@@ -27,17 +27,15 @@ export function makeSessionEvents(redis: Redis, wakeUps: WakeUps): SessionEvents
     return entries.map(([id, fields]) => toSequencedEvent(id, fields));
   };
 
-  const append: SessionEvents['append'] = async (sessionId, epoch, event) =>
-    toAppendResult(await runScript(redis, 'appendEvent', ...appendArgs(sessionId, epoch, event)));
+  const appendOne = async (append: EventAppend): Promise<AppendResult> =>
+    toAppendResult(await runScript(redis, 'appendEvent', ...appendArgs(append)));
 
   return {
-    append,
+    append: async (sessionId, epoch, event, options) =>
+      appendOne({ ...options, sessionId, epoch, event }),
 
     // Sent one after the other without waiting, on one connection: one round trip.
-    appendAll: async (appends) =>
-      Promise.all(
-        appends.map(async ({ sessionId, epoch, event }) => append(sessionId, epoch, event)),
-      ),
+    appendAll: async (appends) => Promise.all(appends.map(appendOne)),
 
     read,
 
@@ -59,22 +57,14 @@ export function makeSessionEvents(redis: Redis, wakeUps: WakeUps): SessionEvents
   };
 }
 
-const processId = randomBytes(8).toString('hex');
-let appends = 0;
-
-/** Tells one append from every other, so that a repetition is known. */
-function newAppendId(): string {
-  appends += 1;
-  return `${processId}-${String(appends)}`;
-}
-
-function appendArgs(sessionId: string, epoch: number, event: SessionEvent): (string | number)[] {
+function appendArgs(append: EventAppend): (string | number)[] {
+  const { sessionId, epoch, event, appendId, turn } = append;
   const keys = sessionKeys(sessionId);
   const tokenIndex = event.type === 'token' ? event.index : '';
   return [
     ...[keys.record, keys.stream, keys.events],
     ...[epoch, event.type, tokenIndex, JSON.stringify(event), keys.channel, ENDED_MS],
-    newAppendId(),
+    ...[appendId ?? newAppendId(), turn ?? '', REMEMBERED_APPENDS],
   ];
 }
 

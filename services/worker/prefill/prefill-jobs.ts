@@ -1,6 +1,6 @@
 import type { PrefillChunkResult, SegmentInfo, SessionKey } from '../../../native/ts/index.js';
 import { remainingPrefillMs } from '../../domain/prefill-cost.js';
-import type { PrefillJob, PrefillJobResult } from '../../domain/prefill-job.js';
+import { type PrefillJob, prefillJobId, type PrefillJobResult } from '../../domain/prefill-job.js';
 import type { ResolvedPolicy } from '../../domain/policy.js';
 import { ServingError } from '../../domain/serving-error.js';
 import { ENDED_STATES, type SessionRecord } from '../../domain/session-record.js';
@@ -118,7 +118,7 @@ export class PrefillJobs {
     const { engine, store } = this.options;
     const { sessionId, beginToken, endToken } = job;
     const done = finishedChunk(engine.segments(session.handle), job);
-    const reporter = this.#reporter(session, job);
+    const reporter = this.#reporter(session, job, done !== null);
     if (done !== null) {
       await this.#report(session, reporter, beginToken);
       return { beginToken, endToken, bytes: done.bytes, engineMicros: 0, alreadyDone: true };
@@ -210,7 +210,7 @@ export class PrefillJobs {
     sessions.release(session.sessionId, session.epoch).catch(onError);
   }
 
-  #reporter(session: PrefillSession, job: PrefillJob): ProgressReporter {
+  #reporter(session: PrefillSession, job: PrefillJob, alreadyDone: boolean): ProgressReporter {
     const { beginToken, endToken, totalTokens } = job;
     const { nowUnixMs, onError, store } = this.options;
     const startedMs = performance.now();
@@ -218,9 +218,12 @@ export class PrefillJobs {
       events: store.events,
       sessionId: job.sessionId,
       epoch: job.epoch,
+      chunkName: `chunk-${prefillJobId(job)}`,
       nowMs: nowUnixMs,
       onError,
-      onRefused: () => {
+      onRefused: (refusal) => {
+        // The turn of a chunk that ran before may be over while its session is kept.
+        if (refusal === 'ended' && alreadyDone) return;
         this.#abandon(session, 'SESSION_ENDED');
       },
       describe: (share) => {

@@ -3,6 +3,8 @@ import type { SessionEvents } from '../../domain/session-store.js';
 
 /** Progress events of one chunk come at most this often. */
 export const PROGRESS_INTERVAL_MS = 200;
+/** Workers prefill the prompt that a session starts with; the turns after it are decode's. */
+const TURN = 0;
 /** Log-probabilities in one event; a chunk of more sends several. */
 export const LOGPROBS_PER_EVENT = 2048;
 
@@ -10,11 +12,13 @@ export interface ProgressReporterOptions {
   readonly events: Pick<SessionEvents, 'append'>;
   readonly sessionId: string;
   readonly epoch: number;
+  /** Names this chunk's last events, so that a repetition of the job tells them once. */
+  readonly chunkName: string;
   /** The event for a share of the running chunk's work. */
   readonly describe: (share: number) => Omit<ProgressEvent, 'type' | 'promptLogprobs'>;
   readonly nowMs: () => number;
-  /** The session's stream takes no more: its record ended or has another epoch. */
-  readonly onRefused: () => void;
+  /** The session's stream takes no more: it or the turn has ended, or there is another epoch. */
+  readonly onRefused: (refusal: 'stale-epoch' | 'ended' | 'unknown') => void;
   readonly onError: (error: unknown) => void;
 }
 
@@ -46,7 +50,8 @@ export class ProgressReporter {
   async finish(promptLogprobs: readonly PromptLogprob[]): Promise<void> {
     await this.settle();
     for (let begin = 0; begin === 0 || begin < promptLogprobs.length; begin += LOGPROBS_PER_EVENT) {
-      await this.#append(1, promptLogprobs.slice(begin, begin + LOGPROBS_PER_EVENT));
+      const some = promptLogprobs.slice(begin, begin + LOGPROBS_PER_EVENT);
+      await this.#append(1, some, `${this.options.chunkName}-${String(begin)}`);
     }
   }
 
@@ -55,10 +60,15 @@ export class ProgressReporter {
     await this.#appending;
   }
 
-  async #append(share: number, promptLogprobs: readonly PromptLogprob[]): Promise<void> {
+  async #append(
+    share: number,
+    promptLogprobs: readonly PromptLogprob[],
+    appendId?: string,
+  ): Promise<void> {
     const { events, sessionId, epoch, describe, onRefused } = this.options;
     const event: ProgressEvent = { type: 'progress', ...describe(share), promptLogprobs };
-    const answer = await events.append(sessionId, epoch, event);
-    if (answer === 'stale-epoch' || answer === 'ended' || answer === 'unknown') onRefused();
+    const options = appendId === undefined ? { turn: TURN } : { turn: TURN, appendId };
+    const answer = await events.append(sessionId, epoch, event, options);
+    if (answer === 'stale-epoch' || answer === 'ended' || answer === 'unknown') onRefused(answer);
   }
 }

@@ -29,7 +29,7 @@ interface StepCall {
 /** A loop over a stand-in for the engine whose steps end when the test says so. */
 function makeLoop(options: Partial<DecodeLoopOptions> = {}) {
   const calls: StepCall[] = [];
-  const log: { sessionId: string; event: SessionEvent }[] = [];
+  const log: { sessionId: string; turn: number | undefined; event: SessionEvent }[] = [];
   const closed: string[] = [];
   const cancelled: unknown[] = [];
   const kept: BatchSession[] = [];
@@ -39,7 +39,7 @@ function makeLoop(options: Partial<DecodeLoopOptions> = {}) {
     events: {
       appendAll: async (appends) => {
         await tick();
-        return appends.map(({ sessionId, event }) => log.push({ sessionId, event }));
+        return appends.map(({ sessionId, turn, event }) => log.push({ sessionId, turn, event }));
       },
     },
     onRefused: () => undefined,
@@ -362,6 +362,8 @@ test('a turn is appended in pieces while others decode, then decodes; the sessio
     events.map((event) => event.type),
     ['progress', 'progress', 'token', 'finished'],
   );
+  const turns = world.log.flatMap((e) => (e.sessionId === 'a' ? [e.turn] : []));
+  assert.deepEqual(turns, [0, 0, 1, 1, 1, 1], 'each event names its turn');
   const logprobs = events.flatMap((e) => (e.type === 'progress' ? e.promptLogprobs : []));
   assert.deepEqual(
     logprobs.map(({ position, tokenId, logprob, rank }) => [position, tokenId, logprob, rank]),

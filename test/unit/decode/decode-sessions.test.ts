@@ -138,6 +138,31 @@ test('a full, draining or foreign decode refuses before it fetches anything', as
   assert.equal(handOffs.length, 1);
 });
 
+test('a refused event ends the session only at its epoch and while its turn runs', async () => {
+  const { sessions, left, started } = makeWorld();
+  const session = await started(start({ epoch: 2 }));
+  await sessions.refused({ sessionId: A, epoch: 1, turn: 0 }, 'stale-epoch');
+  await sessions.refused({ sessionId: B, epoch: 2, turn: 0 }, 'ended');
+  assert.equal(left.length, 0, 'neither concerns what is held');
+  session.turn = null;
+  await sessions.refused({ sessionId: A, epoch: 2, turn: 0 }, 'ended');
+  assert.equal(left.length, 0, 'kept: the turn is over');
+  sessions.append(append({ epoch: 2 }));
+  await sessions.refused({ sessionId: A, epoch: 2, turn: 0 }, 'ended');
+  assert.equal(left.length, 0, 'another turn runs');
+  await sessions.refused({ sessionId: A, epoch: 2, turn: 1 }, 'ended');
+  assert.deepEqual(left, [session]);
+  assert.equal(sessions.count, 0);
+});
+
+test('a session whose record is gone is released, kept or not', async () => {
+  const { sessions, left, started } = makeWorld();
+  const session = await started(start());
+  session.turn = null;
+  await sessions.refused({ sessionId: A, epoch: 1, turn: 0 }, 'unknown');
+  assert.deepEqual(left, [session]);
+});
+
 test('an unknown session is released with success', async () => {
   assert.equal(await makeWorld().sessions.release(B), 0);
 });

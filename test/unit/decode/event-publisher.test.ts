@@ -2,22 +2,20 @@ import assert from 'node:assert/strict';
 import { setImmediate as tick } from 'node:timers/promises';
 import { test } from 'node:test';
 import type { TokenEvent } from '../../../services/domain/session-event.js';
-import {
-  EventPublisher,
-  type PendingEvent,
-} from '../../../services/decode/loop/event-publisher.js';
+import type { EventAppend } from '../../../services/domain/session-store.js';
+import { EventPublisher, type TurnEvent } from '../../../services/decode/loop/event-publisher.js';
 
 type Answer = number | 'stale-epoch' | 'ended' | 'duplicate' | 'unknown';
 
-function token(sessionId: string, index: number): PendingEvent {
+function token(sessionId: string, index: number): TurnEvent {
   const event: TokenEvent = { type: 'token', index, tokenId: 1, text: '', logprob: 0, rank: 1 };
-  return { sessionId, epoch: 1, event };
+  return { sessionId, epoch: 1, turn: 0, event };
 }
 
 /** A stream whose round trips end, or fail, when the test says so. */
 function makePublisher(maxWaitingEvents = 1000) {
   const trips: {
-    events: readonly PendingEvent[];
+    events: readonly EventAppend[];
     end: (answers?: Answer[]) => void;
     fail: () => void;
   }[] = [];
@@ -46,7 +44,7 @@ function makePublisher(maxWaitingEvents = 1000) {
   return { publisher, trips, refused, errors: () => errors };
 }
 
-const indices = (trip: { events: readonly PendingEvent[] } | undefined): number[] =>
+const indices = (trip: { events: readonly EventAppend[] } | undefined): number[] =>
   (trip?.events ?? []).map(({ event }) => (event.type === 'token' ? event.index : -1));
 
 test('what comes during a round trip goes together, in order, in the next one', async () => {
@@ -75,6 +73,22 @@ test('a failed round trip is repeated before anything later goes', async () => {
   await tick();
   assert.deepEqual(indices(trips[2]), [1]);
   assert.equal(errors(), 1);
+});
+
+test('an event keeps its id when its round trip is repeated, and no other event has it', async () => {
+  const { publisher, trips } = makePublisher();
+  publisher.push(token('a', 0), token('a', 0));
+  trips[0]?.fail();
+  await tick();
+  const ids = trips.map(({ events }) => events.map(({ appendId }) => appendId));
+  assert.deepEqual(ids[1], ids[0]);
+  assert.equal(new Set(ids[0]).size, 2);
+  assert.deepEqual(
+    trips[1]?.events.map(({ turn }) => turn),
+    [0, 0],
+  );
+  trips[1].end();
+  await publisher.drain();
 });
 
 test('a refusal names its session; a duplicate is no refusal', async () => {

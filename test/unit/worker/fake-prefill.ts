@@ -8,6 +8,7 @@ import {
 import type { PrefillJob } from '../../../services/domain/prefill-job.js';
 import type { SessionEvent } from '../../../services/domain/session-event.js';
 import type { SessionRecord } from '../../../services/domain/session-record.js';
+import type { AppendOptions } from '../../../services/domain/session-store.js';
 import { PrefillJobs } from '../../../services/worker/prefill/prefill-jobs.js';
 import { PrefillSessions } from '../../../services/worker/prefill/prefill-sessions.js';
 
@@ -36,6 +37,7 @@ export function makeWorld() {
     appendAnswer: null as 'stale-epoch' | 'ended' | null,
     appendFails: false,
     events: [] as SessionEvent[],
+    appendOptions: [] as (AppendOptions | undefined)[],
     errors: [] as unknown[],
   };
   const handles = new Map<PrefillSessionHandle, { segments: SegmentInfo[]; cancel: () => void }>();
@@ -114,7 +116,13 @@ export function makeWorld() {
           Promise.resolve(Uint32Array.from({ length: end - begin }, (_, at) => begin + at)),
       },
       events: {
-        append: (_session: string, _epoch: number, event: SessionEvent) => {
+        append: (
+          _session: string,
+          _epoch: number,
+          event: SessionEvent,
+          options?: AppendOptions,
+        ) => {
+          state.appendOptions.push(options);
           if (state.appendFails) return Promise.reject(new Error('Redis is away'));
           state.events.push(event);
           return Promise.resolve(state.appendAnswer ?? state.events.length);

@@ -120,6 +120,35 @@ test('log-probabilities survive a Redis that is away: the next run of the job te
   assert.equal((state.events.at(-1) as ProgressEvent).promptLogprobs.length, 1);
 });
 
+test("a chunk's last events belong to the first turn and keep their ids when it runs again", async () => {
+  const { jobs, chunks, state } = makeWorld();
+  const promptLogprobs = [{ beginToken: 1, endToken: 3001 }];
+  const work = job({ endToken: 3584, promptLogprobs, nextTokenId: 9 });
+  const done = jobs.run(work, 0);
+  await settle();
+  chunks[0]?.finish();
+  await done;
+  await jobs.run(work, 0);
+  const [one, two, again] = state.appendOptions;
+  assert.ok(one?.appendId !== undefined && two?.appendId !== undefined);
+  assert.notEqual(one.appendId, two.appendId);
+  assert.equal(again?.appendId, one.appendId);
+  assert.ok(state.appendOptions.every((options) => options?.turn === 0));
+});
+
+test('a finished chunk that is asked for again after its turn leaves the session alone', async () => {
+  const { jobs, sessions, chunks, state } = makeWorld();
+  const done = jobs.run(job({}), 0);
+  await settle();
+  chunks[0]?.finish();
+  await done;
+  state.appendAnswer = 'ended'; // the turn, not the session: it is kept
+  assert.equal((await jobs.run(job({}), 0)).alreadyDone, true);
+  await settle();
+  assert.equal(sessions.count, 1);
+  assert.deepEqual(state.removed, []);
+});
+
 test('updates while a chunk runs are coalesced to five a second', async () => {
   const { jobs, chunks, state } = makeWorld();
   const done = jobs.run(job({}), 0);
