@@ -8,7 +8,7 @@ namespace {
 
 // The tile that fits the registers: ROWS x VECS accumulators, VECS weights, one broadcast.
 constexpr int kGemmVecs = kLanes == 16 ? 4 : 2;
-constexpr int kGemmRows = kLanes == 16 ? 6 : 5;
+constexpr int kGemmRows = 6;
 
 template <int ROWS>
 inline void StoreGemmTile(const GemmArgs& g, std::int64_t row, std::int64_t column,
@@ -76,7 +76,7 @@ inline void ForGemmTiles(const GemmArgs& g) {
         TILE<4>::Run(g, row, column);
         break;
       case 5:
-        if constexpr (kGemmRows > 5) TILE<5>::Run(g, row, column);
+        TILE<5>::Run(g, row, column);
         break;
       default:
         break;

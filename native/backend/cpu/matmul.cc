@@ -22,7 +22,7 @@ namespace {
 
 constexpr std::int64_t kFewRows = 64;
 constexpr std::int64_t kConvertRows = 12;
-constexpr std::int64_t kRowBlock = 240;  // rows of one task: whole tiles of 5 and of 6 rows
+constexpr std::int64_t kRowBlock = 240;  // rows of one task: whole tiles of 6 rows
 
 void RunBf16Panel(const CpuContext& context, ConstMatrixView x, const PackedWeight& weight,
                   MatrixView y, bool accumulate, std::int64_t panel) {
