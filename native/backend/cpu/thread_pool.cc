@@ -4,10 +4,17 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <exception>
+#include <string>
 #include <utility>
+
+#include "longshadow/error.h"
 
 namespace longshadow::cpu {
 namespace {
+
+/// More than any host has; a typing error beyond it must not start threads until the system fails.
+constexpr std::int32_t kMaxThreads = 1024;
 
 std::int32_t UsableCores() {
   cpu_set_t set;
@@ -18,13 +25,30 @@ std::int32_t UsableCores() {
 
 }  // namespace
 
-ThreadPool::ThreadPool(std::int32_t threads) : threads_(threads > 0 ? threads : UsableCores()) {
-  for (std::int32_t t = 1; t < threads_; ++t) {
-    workers_.emplace_back([this, t] { WorkerLoop(t); });
+ThreadPool::ThreadPool(std::int32_t threads)
+    : threads_(threads > 0 ? threads : std::min(UsableCores(), kMaxThreads)) {
+  if (threads_ > kMaxThreads) {
+    throw Error(ErrorCode::kInvalidArgument, "threads must be at most " +
+                                                 std::to_string(kMaxThreads) + ", not " +
+                                                 std::to_string(threads_));
+  }
+  try {
+    workers_.reserve(static_cast<std::size_t>(threads_ - 1));
+    for (std::int32_t t = 1; t < threads_; ++t) {
+      workers_.emplace_back([this, t] { WorkerLoop(t); });
+    }
+  } catch (const std::exception& error) {
+    const std::size_t started = workers_.size() + 1;
+    Join();
+    throw Error(ErrorCode::kInternal,
+                "only " + std::to_string(started) + " of " + std::to_string(threads_) +
+                    " compute threads could start (" + error.what() + "); ask for fewer");
   }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { Join(); }
+
+void ThreadPool::Join() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;

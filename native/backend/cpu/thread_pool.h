@@ -15,7 +15,8 @@ namespace longshadow::cpu {
 /// thread 0, so `threads` counts it. One Run at a time.
 class ThreadPool {
  public:
-  /// threads: 0 for as many as this process may run on.
+  /// threads: 0 for as many as this process may run on. Throws kInvalidArgument beyond 1,024,
+  /// kInternal when the system starts fewer.
   explicit ThreadPool(std::int32_t threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -29,6 +30,8 @@ class ThreadPool {
   void Run(std::int64_t tasks, const std::function<void(std::int64_t, std::int32_t)>& work);
 
  private:
+  /// Ends the threads that have started.
+  void Join();
   void WorkerLoop(std::int32_t thread);
   void Drain(std::int32_t thread);
 
