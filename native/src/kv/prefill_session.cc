@@ -158,6 +158,10 @@ SegmentInfo PrefillSessionImpl::FinishChunk(std::span<const float> last_hidden) 
   segments_.reserve(segments_.size() + 1);
   chunk_->keys.Complete(last_hidden, cancellation_);
   chunk_->values.Complete({}, cancellation_);
+  // Whatever allocates comes before the names: once a file has its name, nothing may fail, or the
+  // name would stand in the way of the chunk's next attempt.
+  Segment segment(chunk_->begin, chunk_->end, std::move(chunk_->keys).TakeFile(),
+                  std::move(chunk_->values).TakeFile());
   // K last: a segment counts as finished once its K file has its name.
   chunk_->values.Publish();
   try {
@@ -166,11 +170,9 @@ SegmentInfo PrefillSessionImpl::FinishChunk(std::span<const float> last_hidden) 
     chunk_->values.Unpublish();
     throw;
   }
-  const Segment& segment =
-      segments_.emplace_back(chunk_->begin, chunk_->end, std::move(chunk_->keys).TakeFile(),
-                             std::move(chunk_->values).TakeFile());
+  segments_.push_back(std::move(segment));
   chunk_.reset();
-  return segment.info;
+  return segments_.back().info;
 }
 
 void PrefillSessionImpl::AbandonChunk() {

@@ -83,7 +83,8 @@ class SegmentWriter {
   void Publish();
   /// Unlinks the published file again: its other half could not be published.
   void Unpublish();
-  /// The mapping, as a finished file whose planes count as checked. After Publish.
+  /// The mapping, as a finished file whose planes count as checked. After Complete; only Publish,
+  /// Unpublish and destruction may follow.
   SegmentFile TakeFile() &&;
 
  private:
