@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <numeric>
 #include <span>
 
 #include "test/conformance/support.h"
@@ -52,11 +54,61 @@ struct Batch {
   Matrix q;
 };
 
-/// One (row, head) in fp64: output and the magnitudes that its tolerance needs.
+/// One (row, head) in fp64: output and what its tolerance needs.
 struct Exact {
-  std::vector<double> output, magnitude;
+  std::vector<double> output;  // [head_dim], as are the next two
+  std::vector<double> magnitude;
+  std::vector<double> value_chain;
+  double weight_chain = 0;
   double score_magnitude = 0;
 };
+
+/// Tiles of 128 keys that raise the largest score so far: each rescales the sums.
+std::int64_t Rescalings(const std::vector<double>& scores) {
+  constexpr std::size_t kTile = 128;
+  std::int64_t count = 0;
+  double top = -std::numeric_limits<double>::infinity();
+  for (std::size_t tile = 0; tile < scores.size(); tile += kTile) {
+    const auto begin = scores.begin() + static_cast<std::ptrdiff_t>(tile);
+    const double own = *std::max_element(
+        begin, begin + static_cast<std::ptrdiff_t>(std::min(kTile, scores.size() - tile)));
+    if (own > top) ++count;
+    top = std::max(top, own);
+  }
+  return count;
+}
+
+/// Softmax of the scores over V, and the chains of its sums.
+void AddExactValues(const Batch& b, std::size_t sequence, std::int32_t kv_head,
+                    const std::vector<double>& scores, Exact& exact) {
+  constexpr std::size_t kPieceKeys = 4096;  // the shortest that any kernel merges
+  const PagedKv& cache = b.caches[sequence];
+  const auto dim = static_cast<std::size_t>(b.shape.head_dim);
+  const double top = *std::max_element(scores.begin(), scores.end());
+  std::vector<double> weights;
+  for (const double score : scores) weights.push_back(std::exp(score - top));
+  const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
+  const std::int64_t rescalings = Rescalings(scores);
+  const auto pieces = static_cast<std::int64_t>((scores.size() + kPieceKeys - 1) / kPieceKeys);
+  exact.output.assign(dim, 0);
+  exact.magnitude.assign(dim, 0);
+  const auto term = [&](std::size_t j, std::size_t d) {
+    return weights[j] / sum *
+           cache.V(1, kv_head, static_cast<std::int64_t>(j), static_cast<std::int64_t>(d));
+  };
+  for (std::size_t d = 0; d < dim; ++d) {
+    for (std::size_t j = 0; j < scores.size(); ++j) {
+      exact.output[d] += term(j, d);
+      exact.magnitude[d] += std::abs(term(j, d));
+    }
+    SumChain chain(exact.magnitude[d]);
+    for (std::size_t j = 0; j < scores.size(); ++j) chain.AddTerm(std::abs(term(j, d)));
+    exact.value_chain.push_back(chain.Roundings(rescalings, pieces));
+  }
+  SumChain chain(1.0);
+  for (const double weight : weights) chain.AddTerm(weight / sum);
+  exact.weight_chain = chain.Roundings(rescalings, pieces);
+}
 
 Exact ExactAttention(const Batch& b, std::size_t sequence, std::int64_t row, std::int32_t head) {
   const std::int64_t dim = b.shape.head_dim;
@@ -82,23 +134,7 @@ Exact ExactAttention(const Batch& b, std::size_t sequence, std::int64_t row, std
     scores[static_cast<std::size_t>(j)] = dot * scale;
     exact.score_magnitude = std::max(exact.score_magnitude, size * scale);
   }
-  const double top = *std::max_element(scores.begin(), scores.end());
-  exact.output.assign(static_cast<std::size_t>(dim), 0);
-  exact.magnitude.assign(static_cast<std::size_t>(dim), 0);
-  double sum = 0;
-  for (std::int64_t j = 0; j < keys; ++j) {
-    const double p = std::exp(scores[static_cast<std::size_t>(j)] - top);
-    sum += p;
-    for (std::int64_t d = 0; d < dim; ++d) {
-      const double v = cache.V(1, kv_head, j, d);
-      exact.output[static_cast<std::size_t>(d)] += p * v;
-      exact.magnitude[static_cast<std::size_t>(d)] += p * std::abs(v);
-    }
-  }
-  for (std::size_t d = 0; d < exact.output.size(); ++d) {
-    exact.output[d] /= sum;
-    exact.magnitude[d] /= sum;
-  }
+  AddExactValues(b, sequence, kv_head, scores, exact);
   return exact;
 }
 
@@ -115,10 +151,10 @@ void CheckAgainstExact(const Batch& b, const Matrix& out, std::int64_t samples) 
         const Exact exact = ExactAttention(b, i, row, head);
         for (std::int64_t d = 0; d < dim; ++d) {
           const auto at = static_cast<std::size_t>(d);
-          const double tolerance =
-              AttentionTolerance({s.position + row + 1, dim, exact.score_magnitude,
-                                  exact.magnitude[at], std::abs(exact.output[at])},
-                                 b.q.dtype());
+          const double tolerance = AttentionTolerance(
+              {dim, exact.score_magnitude, exact.magnitude[at], std::abs(exact.output[at]),
+               exact.value_chain[at], exact.weight_chain},
+              b.q.dtype());
           const double got = out.At(s.row_begin + row, head * dim + d);
           if (!(std::abs(got - exact.output[at]) <= tolerance)) ++wrong;
         }
@@ -174,15 +210,92 @@ TEST_P(AttentionTest, MergesPiecesOfLongContexts) {
   Check({1, 1, 128}, {{8191, 4}}, 2);
 }
 
+/// Makes the key at `position` stand out for the query `q` [head_dim]: its score becomes about 40,
+/// some 25 above the logarithm of a million, and its value is `v`.
+void PlantKey(Batch& b, std::int64_t position, std::span<const float> q, float v) {
+  const float size = std::inner_product(q.begin(), q.end(), q.begin(), 0.0F);
+  for (std::size_t d = 0; d < q.size(); ++d) {
+    const auto at = static_cast<std::int64_t>(d);
+    b.caches[0].SetK(1, 0, position, at, 40.0F / (b.shape.scale * size) * q[d]);
+    b.caches[0].SetV(1, 0, position, at, v + static_cast<float>(d) / 8);
+  }
+}
+
+/// A sequence whose last row is at position 1,048,575. The page table repeats one page but for two:
+/// one in the middle and the last, with a key in each that shares nearly all of the weight.
+Batch AMillionKeys(std::mt19937_64& generator, DType dtype, std::int64_t rows) {
+  constexpr std::int64_t kMiddle = 611'111;
+  const Sequence wanted[] = {{1'048'576 - rows, rows}};
+  Batch b(generator, {1, 1, 8}, dtype, wanted, 1);
+  b.caches[0].MakeUnique(kMiddle / kPageTokens);
+  b.caches[0].MakeUnique(wanted[0].position / kPageTokens);
+  b.caches[0].FillRandom(generator, 1'048'576);
+  const float q[8] = {0.5F, -1, 0.25F, 1, -0.75F, 0.5F, 1, -0.25F};
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t d = 0; d < 8; ++d)
+      b.q.Set(r, d, q[d] * (1 - 0.0625F * static_cast<float>(r)));
+  }
+  PlantKey(b, kMiddle, q, 6);
+  PlantKey(b, wanted[0].position, q, -5);
+  return b;
+}
+
 TEST_P(AttentionTest, ReachesTheLastPositionOfAMillion) {
-  // The page table repeats three pages: a million keys without their memory.
   if (!IsCpu()) GTEST_SKIP() << "reference: plain loops over a million keys take too long";
-  Check({1, 1, 8}, {{1048575, 1}}, 1, 3);
-  Check({1, 1, 8}, {{1048571, 5}}, 1, 3);
+  for (const DType dtype : kDTypes) {
+    for (const std::int64_t rows : {1, 5}) {
+      const Batch b = AMillionKeys(generator_, dtype, rows);
+      const Matrix out = b.Run(*backend_);
+      CheckAgainstExact(b, out, 2);
+      // Half of 6 and half of -5: either key alone, or none, would be far away.
+      EXPECT_NEAR(out.At(0, 0), 0.5, 0.1);
+      const Exact exact = ExactAttention(b, 0, 0, 0);
+      EXPECT_LT(exact.value_chain[0] + exact.weight_chain, 4096) << "the tolerance means nothing";
+    }
+  }
+}
+
+TEST_P(AttentionTest, AScoreThatIsNotANumberReachesEveryRowThatSeesItAndNoOther) {
+  for (const DType dtype : kDTypes) {
+    for (const std::int32_t dim : {40, 64}) {
+      for (const std::int64_t rows : {3, 40, 130}) {
+        const Sequence wanted[] = {{90, rows}};
+        Batch batch(generator_, {1, 2, dim}, dtype, wanted);
+        const Matrix before = batch.Run(*backend_);
+        const std::int64_t bad = rows / 2;  // row, and the row whose key is bad
+        batch.caches[0].SetK(1, 0, 90 + bad, dim - 1, std::nanf(""));
+        const Matrix after = batch.Run(*backend_);
+        for (std::int64_t r = 0; r < rows; ++r) {
+          bool all_nan = true;
+          for (std::int64_t c = 0; c < after.cols(); ++c) all_nan &= std::isnan(after.At(r, c));
+          EXPECT_EQ(all_nan, r >= bad) << "row " << r << " of " << rows;
+          EXPECT_EQ(after.RowBitsEqual(r, before, r), r < bad) << "row " << r << " of " << rows;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(AttentionTest, AQueryThatIsNotANumberSpoilsItsHeadAlone) {
+  for (const DType dtype : kDTypes) {
+    for (const std::int64_t rows : {3, 40}) {
+      const Sequence wanted[] = {{700, rows}};
+      Batch batch(generator_, {1, 2, 64}, dtype, wanted);
+      const Matrix before = batch.Run(*backend_);
+      batch.q.Set(1, 5, std::nanf(""));
+      const Matrix after = batch.Run(*backend_);
+      for (std::int64_t r = 0; r < rows; ++r) {
+        for (std::int64_t c = 0; c < after.cols(); ++c) {
+          EXPECT_EQ(std::isnan(after.At(r, c)), r == 1 && c < 64) << r << ", " << c;
+        }
+        EXPECT_EQ(after.RowBitsEqual(r, before, r), r != 1);
+      }
+    }
+  }
 }
 
 TEST_P(AttentionTest, IgnoresKeysAfterTheRow) {
-  // Later rows of the same call hold huge keys and NaN values: none may reach an earlier row.
+  // Later rows of the same call hold huge keys and values: none may reach an earlier row.
   for (const DType dtype : kDTypes) {
     for (const std::int64_t rows : {3, 40}) {
       const Sequence wanted[] = {{90, rows}};

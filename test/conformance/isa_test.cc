@@ -2,6 +2,7 @@
 #include <string>
 
 #include "longshadow/error.h"
+#include "test/conformance/cpu_offers.h"
 #include "test/conformance/support.h"
 
 namespace longshadow::conformance {
@@ -43,8 +44,10 @@ TEST(InstructionSetTest, AForcedPathIsTheOneThatRunsOrIsRefused) {
     const ForcedIsa forced(name);
     try {
       EXPECT_EQ(MakeBackend("cpu", 1)->InstructionSet(), name);
+      EXPECT_TRUE(test::CpuOffers(name)) << name;
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
+      EXPECT_FALSE(test::CpuOffers(name)) << "refused although the CPU has it: " << error.what();
       std::cout << error.what() << std::endl;
     }
   }

@@ -5,7 +5,7 @@
 #include <iostream>
 #include <set>
 
-#include "longshadow/error.h"
+#include "test/conformance/cpu_offers.h"
 
 namespace longshadow::conformance {
 namespace {
@@ -130,34 +130,43 @@ void PagedKv::FillRandom(std::mt19937_64& generator, std::int64_t tokens) {
   }
 }
 
-double PagedKv::Read(const std::vector<std::byte*>& table, std::int32_t layer, std::int32_t head,
-                     std::int64_t position, std::int64_t d) const {
-  const std::int64_t at =
-      geometry_.PlaneOffset(layer, head) +
-      (position % kPageTokens * geometry_.head_dim + d) * Bytes(geometry_.dtype);
-  return ReadElement(table[static_cast<std::size_t>(position / kPageTokens)] + at, geometry_.dtype);
+void PagedKv::MakeUnique(std::int64_t page) {
+  for (auto* table : {&k_table_, &v_table_}) {
+    memory_.emplace_back(static_cast<std::size_t>(geometry_.PageBytes()), std::byte{0xff});
+    table->at(static_cast<std::size_t>(page)) = memory_.back().data();
+  }
+}
+
+std::byte* PagedKv::Element(const std::vector<std::byte*>& table, std::int32_t layer,
+                            std::int32_t head, std::int64_t position, std::int64_t d) const {
+  return table[static_cast<std::size_t>(position / kPageTokens)] +
+         geometry_.PlaneOffset(layer, head) +
+         (position % kPageTokens * geometry_.head_dim + d) * Bytes(geometry_.dtype);
 }
 
 double PagedKv::K(std::int32_t layer, std::int32_t head, std::int64_t position,
                   std::int64_t d) const {
-  return Read(k_table_, layer, head, position, d);
+  return ReadElement(Element(k_table_, layer, head, position, d), geometry_.dtype);
 }
 double PagedKv::V(std::int32_t layer, std::int32_t head, std::int64_t position,
                   std::int64_t d) const {
-  return Read(v_table_, layer, head, position, d);
+  return ReadElement(Element(v_table_, layer, head, position, d), geometry_.dtype);
+}
+void PagedKv::SetK(std::int32_t layer, std::int32_t head, std::int64_t position, std::int64_t d,
+                   float k) {
+  WriteElement(Element(k_table_, layer, head, position, d), geometry_.dtype, k);
+}
+void PagedKv::SetV(std::int32_t layer, std::int32_t head, std::int64_t position, std::int64_t d,
+                   float v) {
+  WriteElement(Element(v_table_, layer, head, position, d), geometry_.dtype, v);
 }
 
 void BackendTest::SetUp() {
   const char* forced = std::getenv("LONGSHADOW_CPU_ISA");
-  const std::set<std::string> known = {"avx2", "avx512", "avx512_bf16"};
-  try {
-    backend_ = Open(2);
-  } catch (const Error& error) {
-    const bool lacking = IsCpu() && error.code() == ErrorCode::kUnsupported && forced != nullptr &&
-                         known.contains(forced);
-    if (!lacking) throw;
-    GTEST_SKIP() << error.what();
+  if (IsCpu() && forced != nullptr && !test::CpuOffers(forced)) {
+    GTEST_SKIP() << "this CPU lacks " << forced;
   }
+  backend_ = Open(2);
 }
 
 std::unique_ptr<Backend> BackendTest::Open(std::int32_t threads) const {

@@ -50,17 +50,21 @@ class PagedKv {
  public:
   /// pages: how many of the table's entries are distinct memory (the table repeats them); 0: all.
   PagedKv(const KvGeometry& geometry, std::int64_t tokens, std::int64_t distinct_pages = 0);
+  /// Gives a page of the table memory of its own. Before FillRandom.
+  void MakeUnique(std::int64_t page);
   void FillRandom(std::mt19937_64& generator, std::int64_t tokens);
+  void SetK(std::int32_t layer, std::int32_t head, std::int64_t position, std::int64_t d, float k);
+  void SetV(std::int32_t layer, std::int32_t head, std::int64_t position, std::int64_t d, float v);
   KvPages pages() const { return {k_table_, v_table_}; }
   double K(std::int32_t layer, std::int32_t head, std::int64_t position, std::int64_t d) const;
   double V(std::int32_t layer, std::int32_t head, std::int64_t position, std::int64_t d) const;
 
  private:
-  double Read(const std::vector<std::byte*>& table, std::int32_t layer, std::int32_t head,
-              std::int64_t position, std::int64_t d) const;
+  std::byte* Element(const std::vector<std::byte*>& table, std::int32_t layer, std::int32_t head,
+                     std::int64_t position, std::int64_t d) const;
 
   KvGeometry geometry_;
-  std::vector<std::vector<std::byte>> memory_;
+  std::vector<std::vector<std::byte>> memory_;  // never shrinks: the tables point into it
   std::vector<std::byte*> k_table_, v_table_;
 };
 

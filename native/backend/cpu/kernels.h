@@ -68,7 +68,7 @@ struct DecodeArgs {
   std::int64_t key_begin = 0;  // a multiple of a page
   std::int64_t key_end = 0;
   float* o = nullptr;       // [rows * heads][head_dim]: sum of p v
-  float* max = nullptr;     // [rows * heads]: largest score * scale * log2(e); -inf: no key
+  float* max = nullptr;     // [rows * heads]: largest score * scale * log2(e); -1e30: no key
   float* sum = nullptr;     // [rows * heads]: sum of p = 2^(score - max)
   void* scratch = nullptr;  // DecodeScratchBytes, 64-byte aligned
 };

@@ -12,9 +12,10 @@ constexpr float kLog2E = 1.44269504F;
 constexpr float kMasked = -1e30F;
 
 /// 2^t for t <= 127. Relative error below 2^-22 (polynomial 2e-9, the rest is rounding); exactly
-/// 1 at t = 0; results below the normal range may become 0, and are 0 below 2^-149.
+/// 1 at t = 0; results below the normal range may become 0, and are 0 below 2^-149. NaN stays NaN:
+/// of two operands, Max and Min give the second where either is NaN.
 inline Vec Exp2(Vec t) {
-  t = Max(t, Set1(-250.0F));
+  t = Max(Set1(-250.0F), t);
   const Vec n = Round(t);
   const Vec f = Sub(t, n);
   Vec p = Set1(0.00015353362F);
@@ -28,9 +29,9 @@ inline Vec Exp2(Vec t) {
 }
 
 /// e^x for x <= 88. Relative error below 2^-22: ln 2 is taken off in two parts, so that the
-/// argument's own rounding does not grow with |x|.
+/// argument's own rounding does not grow with |x|. NaN stays NaN, as in Exp2.
 inline Vec Exp(Vec x) {
-  x = Min(Max(x, Set1(-150.0F)), Set1(88.5F));
+  x = Min(Set1(88.5F), Max(Set1(-150.0F), x));
   const Vec n = Round(Mul(x, Set1(kLog2E)));
   Vec r = Fma(n, Set1(-0.693145752F), x);
   r = Fma(n, Set1(-1.42860677e-6F), r);

@@ -209,8 +209,8 @@ inline void MaskScores(float* scores, std::int64_t keys, const std::int32_t* lim
   for (std::int64_t j = 0; j < keys; ++j) {
     for (int i = 0; i < VECS; ++i) {
       float* at = scores + j * kBlockRows + i * kLanes;
-      const Vec s = Max(MaskAbove(Load(at), limits + i * kLanes, static_cast<std::int32_t>(j)),
-                        Set1(kMasked));
+      const Vec s = Max(Set1(kMasked),
+                        MaskAbove(Load(at), limits + i * kLanes, static_cast<std::int32_t>(j)));
       Store(at, s);
       tops[i] = Max(tops[i], s);
     }

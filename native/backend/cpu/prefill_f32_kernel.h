@@ -116,7 +116,7 @@ inline Vec SoftmaxF32(float* scores, std::int64_t keys, float scale_log2,
   for (std::int64_t j = 0; j < keys; ++j) {
     Vec s = Load(scores + j * kBlockRows);
     if (limits != nullptr) {
-      s = Max(MaskAbove(s, limits, static_cast<std::int32_t>(j)), Set1(kMasked));
+      s = Max(Set1(kMasked), MaskAbove(s, limits, static_cast<std::int32_t>(j)));
       Store(scores + j * kBlockRows, s);
     }
     top = Max(top, s);

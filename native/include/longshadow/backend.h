@@ -115,7 +115,9 @@ class Backend {
   /// Exact causal attention: the row at position p of a sequence attends to keys [0, p] of
   /// `layer` of its pages. q and out are [n, query_heads * head_dim] in the compute dtype.
   /// Few rows a sequence (decode) and many (prefill) take different kernels; the choice depends
-  /// on that sequence's own rows alone.
+  /// on that sequence's own rows alone. A NaN in q, or in a key that a row sees, makes the row's
+  /// output NaN. V must be finite in every row of the call: a value that is not may reach earlier
+  /// rows of the call too, since a kernel may weigh a later row's value with 0.
   virtual void Attention(ConstMatrixView q, const AttentionShape& shape, const KvGeometry& geometry,
                          std::int32_t layer, std::span<const SequenceRows> sequences,
                          MatrixView out) = 0;
