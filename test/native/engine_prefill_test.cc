@@ -17,6 +17,7 @@ using model_test::RandomIds;
 using model_test::SmallConfig;
 using model_test::TemporaryFolder;
 using model_test::WriteModel;
+using model_test::WriteModelWithNaN;
 
 constexpr std::uint32_t kVocab = 97;
 constexpr std::int32_t kHidden = 48;
@@ -91,6 +92,22 @@ TEST_P(EnginePrefill, GivesLogprobsOfPromptTokens) {
     EXPECT_NEAR(result.logprobs[i], -std::log(sum), 1e-5) << i;
     EXPECT_EQ(result.ranks[i], rank) << i;
   }
+}
+
+TEST_P(EnginePrefill, LogprobsThatAreNoNumbersAbandonTheChunk) {
+  WriteModelWithNaN(folder_.path(), 7);
+  engine_ = OpenEngine(folder_.path(), GetParam(), DType::kF32);
+  const auto session = OpenSession();
+  PrefillChunkRequest request;
+  const std::vector<std::uint32_t> ids = {3, 7, 5, 4};
+  request.token_ids = ids;
+  const std::vector<std::int64_t> positions = {1, 2};
+  request.logprob_positions = positions;
+  EXPECT_EQ(CodeOf([&] { engine_->PrefillChunk(*session, request, {}); }), ErrorCode::kInternal);
+  EXPECT_EQ(session->tokens(), 0);
+  const std::vector<std::uint32_t> others = {3, 8, 5, 4};
+  request.token_ids = others;
+  EXPECT_TRUE(std::isfinite(engine_->PrefillChunk(*session, request, {}).logprobs.at(0)));
 }
 
 TEST_P(EnginePrefill, ReportsProgressToTheEnd) {

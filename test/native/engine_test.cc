@@ -20,12 +20,13 @@ using model_test::SmallConfig;
 using model_test::TemporaryFolder;
 using model_test::WriteFile;
 using model_test::WriteModel;
+using model_test::WriteModelWithNaN;
 
 constexpr std::uint32_t kVocab = 97;
 
 TEST(RowBlocks, CutEachSequenceByItsOwnRowsAndPackWholePieces) {
   const std::vector<StackedRows> stack = {{0, 600, 0}, {600, 300, 70}, {900, 200, 0}, {1100, 1, 5}};
-  const auto blocks = CutIntoBlocks(stack);
+  const auto blocks = CutIntoBlocks(stack, kRowBlock);
   ASSERT_EQ(blocks.size(), 3U);
   EXPECT_EQ(blocks[0].rows, 512);
   EXPECT_EQ(blocks[1].row_begin, 512);
@@ -35,6 +36,18 @@ TEST(RowBlocks, CutEachSequenceByItsOwnRowsAndPackWholePieces) {
   EXPECT_EQ(blocks[1].pieces[1].position, 70);
   EXPECT_EQ(blocks[2].row_begin, 900);
   EXPECT_EQ(blocks[2].rows, 201);
+}
+
+TEST(RowBlocks, AreSmallerWhereTheModelIsWide) {
+  EXPECT_EQ(RowsOfACall(2 * 512 * 2 * 1536), 512);      // the embedded model
+  EXPECT_EQ(RowsOfACall(2 * 4096 * 2 * 14336), 128);    // 8B: gate and up, 30 GFLOP in all
+  EXPECT_EQ(RowsOfACall(2LL * 4096 * 128256), 64);      // 8B: the head, 67 GFLOP
+  EXPECT_EQ(RowsOfACall(2LL * 16384 * 2 * 53248), 64);  // 405B: never fewer
+  const std::vector<StackedRows> stack = {{0, 300, 0}, {300, 1, 9}};
+  const auto blocks = CutIntoBlocks(stack, 128);
+  ASSERT_EQ(blocks.size(), 3U);
+  EXPECT_EQ(blocks[2].row_begin, 256);
+  EXPECT_EQ(blocks[2].rows, 45);
 }
 
 TEST(RowBlocks, AttentionCallsShrinkWithTheContextButNotBelowABlock) {
@@ -210,6 +223,44 @@ TEST_P(EngineOn, ACancelledSessionStopsAlone) {
   EXPECT_EQ(items[1].session->tokens(), 0);
   EXPECT_EQ(CodeOf([&] { engine_->AppendLogits(*items[1].session, ids, {}); }),
             ErrorCode::kCancelled);
+}
+
+TEST_P(EngineOn, LogitsThatAreNoNumbersFailTheirSessionAlone) {
+  const TemporaryFolder folder;
+  WriteModelWithNaN(folder.path(), 7);
+  const auto engine = OpenEngine(folder.path(), GetParam(), DType::kF32);
+  const std::vector<std::uint32_t> bad = {3, 7, 5};
+  const std::vector<std::uint32_t> good = {3, 8, 5};
+  const std::vector<std::uint32_t> targets = {8, 5, kNoTarget};
+  std::vector<DecodeItem> items;
+  for (int i = 0; i < 5; ++i) {
+    const auto session = DecodeSession::OpenScratch(engine->info().geometry);
+    engine->AppendLogits(*session, std::span(good).first(2), {});
+    items.push_back(GreedyItem(session, i < 4 ? bad : good));
+  }
+  items[1].forced_token = 4;
+  items[2].sample = false;
+  items[2].logprob_targets = targets;
+  items[3].sample = false;  // nothing is wanted of its rows
+  items[4].logprob_targets = targets;
+  const std::vector<float> before = items[0].session->last_hidden();
+  const auto results = engine->DecodeStep(items);
+  for (const std::size_t i : {0, 1, 2}) {
+    ASSERT_TRUE(results[i].error) << i;
+    EXPECT_EQ(results[i].error->code(), ErrorCode::kInternal) << i;
+    EXPECT_FALSE(results[i].token) << i;
+    EXPECT_EQ(items[i].session->tokens(), 2) << i;
+    EXPECT_EQ(items[i].session->last_hidden(), before) << i;
+  }
+  EXPECT_FALSE(results[3].error);
+  EXPECT_FALSE(results[4].error);
+  EXPECT_EQ(items[4].session->tokens(), 5);
+  // A session as before takes the same step without the bad token as if nothing had been.
+  items[0].token_ids = good;
+  const auto again = engine->DecodeStep({items.data(), 1}).front();
+  ASSERT_FALSE(again.error);
+  EXPECT_EQ(again.token, results[4].token);
+  EXPECT_EQ(again.logprob, results[4].logprob);
 }
 
 INSTANTIATE_TEST_SUITE_P(Devices, EngineOn, testing::Values("reference", "cpu"));

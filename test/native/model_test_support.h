@@ -167,6 +167,22 @@ inline void WriteModel(const std::string& folder, const nlohmann::json& config,
   WriteFile(folder + "/model.safetensors", writer.Bytes(writer.names()));
 }
 
+/// Writes a small model in which every row from `token` on has logits that are no numbers.
+inline void WriteModelWithNaN(const std::string& folder, std::uint32_t token) {
+  const nlohmann::json config = SmallConfig();
+  const std::int64_t vocab = config["vocab_size"];
+  const std::int64_t hidden = config["hidden_size"];
+  std::vector<float> embedding(static_cast<std::size_t>(vocab * hidden));
+  for (std::size_t i = 0; i < embedding.size(); ++i) {
+    const bool bad = i / static_cast<std::size_t>(hidden) == token;
+    embedding[i] = bad ? std::nanf("") : std::sin(static_cast<float>(i));
+  }
+  TensorWriter writer = RandomWeights(config, DType::kF32);
+  writer.Add("model.embed_tokens.weight", {vocab, hidden}, embedding);
+  WriteFile(folder + "/config.json", config.dump(1));
+  WriteFile(folder + "/model.safetensors", writer.Bytes(writer.names()));
+}
+
 inline std::shared_ptr<Engine> OpenEngine(const std::string& folder, const std::string& device,
                                           DType dtype) {
   EngineOptions options;

@@ -75,7 +75,9 @@ struct DecodeItem {
 inline constexpr std::uint32_t kNoTarget = 0xffffffffU;
 
 struct DecodeItemResult {
-  std::optional<Error> error;  // this session's alone; the others went on
+  /// This session's alone: it is as before the step, and the others went on. kInternal when a
+  /// log-probability that was wanted is not a number.
+  std::optional<Error> error;
   std::optional<std::uint32_t> token;
   float logprob = 0;                   // of `token` under the unmodified distribution, natural log
   std::uint32_t rank = 0;              // of `token`, 1 = top
@@ -104,13 +106,15 @@ class Engine {
   virtual EngineCounters counters() const = 0;
 
   /// Runs one prompt chunk: appends its K and V to the session and finishes the segment. On any
-  /// error the chunk is abandoned and the session is as before. Polls the session's cancellation
-  /// per layer and row block.
+  /// error (kInternal when a wanted log-probability is not a number) the chunk is abandoned and
+  /// the session is as before. Polls the session's cancellation between products and slices of
+  /// attention.
   virtual PrefillChunkResult PrefillChunk(PrefillSession& session,
                                           const PrefillChunkRequest& request,
                                           const ProgressCallback& progress) = 0;
 
-  /// One step for the whole batch. Results in order of `items`.
+  /// One step for the whole batch. Results in order of `items`. If it throws, every session is as
+  /// before.
   virtual std::vector<DecodeItemResult> DecodeStep(std::span<const DecodeItem> items) = 0;
 
   /// Appends tokens to a session and returns logits [rows.size(), vocab] f32 of the given rows

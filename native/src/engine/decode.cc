@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <string>
 
@@ -44,6 +45,11 @@ std::uint32_t TargetOf(const LogitRow& row, std::span<const float> logits, const
 void Record(const LogitRow& row, std::uint32_t token, float logprob, std::uint32_t rank,
             DecodeItemResult& result) {
   if (result.error) return;
+  // -inf is a probability of 0, which a token may have; NaN is none.
+  if (std::isnan(logprob)) {
+    result.error.emplace(ErrorCode::kInternal, "the model's logits are not numbers");
+    return;
+  }
   if (!row.sampled) {
     result.target_logprobs[row.target] = logprob;
     result.target_ranks[row.target] = rank;
@@ -54,6 +60,20 @@ void Record(const LogitRow& row, std::uint32_t token, float logprob, std::uint32
   result.rank = rank;
 }
 
+/// Items that were cancelled get their error: no token of theirs is picked any more.
+void PollItems(std::span<const DecodeItem> items, std::vector<DecodeItemResult>& results) {
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    if (results[i].error || !items[i].session->cancellation().cancelled()) continue;
+    results[i].error.emplace(ErrorCode::kCancelled, "the session was cancelled");
+  }
+}
+
+/// The row after an item's last token: of this step, or of an earlier one.
+const float* LastRow(const DecodeItem& item, const StackedRows& rows, const MatrixView& residual) {
+  return rows.rows > 0 ? Row(residual, rows.row_begin + rows.rows - 1)
+                       : item.session->last_hidden().data();
+}
+
 /// The rows of an item whose logits are wanted, targets first.
 void AddLogitRows(const DecodeItem& item, std::size_t index, const StackedRows& rows,
                   const MatrixView& residual, std::vector<LogitRow>& wanted) {
@@ -62,7 +82,7 @@ void AddLogitRows(const DecodeItem& item, std::size_t index, const StackedRows& 
     const auto row = rows.row_begin + static_cast<std::int64_t>(i);
     wanted.push_back({Row(residual, row), index, i, false});
   }
-  if (item.sample) wanted.push_back({item.session->last_hidden().data(), index, 0, true});
+  if (item.sample) wanted.push_back({LastRow(item, rows, residual), index, 0, true});
 }
 
 }  // namespace
@@ -102,14 +122,15 @@ StackSequence EngineImpl::StackItem(const DecodeItem& item,
       .cancellation = &session.cancellation(),
       .verify_layer = [&session](std::int32_t layer) { session.VerifyLayer(layer); },
       .error = std::nullopt};
+  session.last_hidden().reserve(static_cast<std::size_t>(info_.config.hidden_size));
   token_ids.insert(token_ids.end(), item.token_ids.begin(), item.token_ids.end());
   return sequence;
 }
 
-void EngineImpl::FinishItem(const DecodeItem& item, const StackSequence& sequence,
+/// Nothing here may fail: StackItem made room.
+void EngineImpl::FinishItem(const DecodeItem& item, const StackedRows& rows,
                             const MatrixView& residual) const {
-  const StackedRows& rows = sequence.rows;
-  const float* last = Row(residual, rows.row_begin + rows.rows - 1);
+  const float* last = LastRow(item, rows, residual);
   item.session->last_hidden().assign(last, last + residual.cols);
   item.session->Commit(rows.rows);
 }
@@ -143,14 +164,17 @@ std::vector<DecodeItemResult> EngineImpl::DecodeStep(std::span<const DecodeItem>
     backend_->Synchronize();
   }
   for (std::size_t s = 0; s < sequences.size(); ++s) {
-    const std::size_t i = item_of_sequence[s];
-    if (sequences[s].error) {
-      results[i].error = sequences[s].error;
-    } else {
-      FinishItem(items[i], sequences[s], residual);
-    }
+    results[item_of_sequence[s]].error = sequences[s].error;
   }
   DecodeLogits(items, item_rows, residual, results);
+  // Only now: a session whose step fails, alone or with all others, is as it was before.
+  for (const std::size_t i : item_of_sequence) {
+    if (!results[i].error) FinishItem(items[i], item_rows[i], residual);
+  }
+  for (DecodeItemResult& result : results) {
+    if (result.error) result.token.reset();
+    decode_tokens_ += result.token ? 1 : 0;
+  }
   decode_steps_ += 1;
   return results;
 }
@@ -169,6 +193,7 @@ void EngineImpl::DecodeLogits(std::span<const DecodeItem> items,
   std::vector<const float*> rows;
   for (const LogitRow& row : wanted) rows.push_back(row.residual);
   head_.Run(rows, [&](std::size_t first, const MatrixView& logits) {
+    PollItems(items, results);
     const auto count = static_cast<std::size_t>(logits.rows);
     std::vector<std::uint32_t> tokens(count);
     std::vector<float> logprobs(count);
@@ -186,7 +211,6 @@ void EngineImpl::DecodeLogits(std::span<const DecodeItem> items,
       Record(row, tokens[r], logprobs[r], ranks[r], results[row.item]);
     }
   });
-  for (const DecodeItemResult& result : results) decode_tokens_ += result.token ? 1 : 0;
 }
 
 }  // namespace longshadow

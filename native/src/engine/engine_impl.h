@@ -42,11 +42,11 @@ class EngineImpl final : public Engine {
 
   void CheckPrefillRequest(const PrefillSession& session, const PrefillChunkRequest& request) const;
   void PrefillLogprobs(const MatrixView& residual, const PrefillChunkRequest& request,
-                       PrefillChunkResult& result);
+                       const CancellationFlag& cancellation, PrefillChunkResult& result);
 
   void CheckDecodeItem(const DecodeItem& item) const;
   StackSequence StackItem(const DecodeItem& item, std::vector<std::uint32_t>& token_ids) const;
-  void FinishItem(const DecodeItem& item, const StackSequence& sequence,
+  void FinishItem(const DecodeItem& item, const StackedRows& rows,
                   const MatrixView& residual) const;
   void DecodeLogits(std::span<const DecodeItem> items, std::span<const StackedRows> item_rows,
                     const MatrixView& residual, std::vector<DecodeItemResult>& results);

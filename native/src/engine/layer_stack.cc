@@ -15,6 +15,12 @@ std::int64_t QkvWidth(const ModelConfig& config) {
   return QueryWidth(config) + 2 * std::int64_t{config.kv_heads} * config.head_dim;
 }
 
+/// Rows of a block: the layer's widest product stays a short call.
+std::int64_t BlockRows(const ModelConfig& config) {
+  const std::int64_t width = std::max(QkvWidth(config), 2 * std::int64_t{config.ffn_size});
+  return RowsOfACall(2 * config.hidden_size * width);
+}
+
 /// False once the sequence failed, now or before.
 bool Poll(StackSequence& sequence) {
   if (!sequence.error && sequence.cancellation->cancelled()) {
@@ -32,10 +38,10 @@ void Verify(StackSequence& sequence, std::int32_t layer) {
   }
 }
 
-/// Polls every sequence.
-bool AnyAlive(std::span<StackSequence> sequences) {
+/// Polls the block's sequences; false once none is left.
+bool AnyAlive(const RowBlock& block, std::span<StackSequence> sequences) {
   std::size_t alive = 0;
-  for (StackSequence& sequence : sequences) alive += Poll(sequence) ? 1 : 0;
+  for (const RowPiece& piece : block.pieces) alive += Poll(sequences[piece.sequence]) ? 1 : 0;
   return alive > 0;
 }
 
@@ -65,18 +71,19 @@ LayerStack::LayerStack(Backend& backend, const ModelConfig& config, const LlamaW
              1.0F / std::sqrt(static_cast<float>(config.head_dim))},
       inv_freq_(InverseRopeFrequencies(config)),
       eps_(static_cast<float>(config.rms_norm_eps)),
-      normed_(backend, compute, kRowBlock, config.hidden_size),
-      qkv_(backend, DType::kF32, kRowBlock, QkvWidth(config)),
-      query_(backend, compute, kRowBlock, QueryWidth(config)),
-      attended_(backend, compute, kRowBlock, QueryWidth(config)),
-      gate_up_(backend, DType::kF32, kRowBlock, 2 * std::int64_t{config.ffn_size}),
-      activated_(backend, compute, kRowBlock, config.ffn_size) {}
+      block_rows_(BlockRows(config)),
+      normed_(backend, compute, block_rows_, config.hidden_size),
+      qkv_(backend, DType::kF32, block_rows_, QkvWidth(config)),
+      query_(backend, compute, block_rows_, QueryWidth(config)),
+      attended_(backend, compute, block_rows_, QueryWidth(config)),
+      gate_up_(backend, DType::kF32, block_rows_, 2 * std::int64_t{config.ffn_size}),
+      activated_(backend, compute, block_rows_, config.ffn_size) {}
 
 std::int64_t LayerStack::Run(const MatrixView& residual, std::span<StackSequence> sequences,
                              const ProgressCallback& progress) {
   std::vector<StackedRows> stack;
   for (const StackSequence& sequence : sequences) stack.push_back(sequence.rows);
-  const std::vector<RowBlock> blocks = CutIntoBlocks(stack);
+  const std::vector<RowBlock> blocks = CutIntoBlocks(stack, block_rows_);
   double layer_flops = 0;
   for (const RowBlock& block : blocks) layer_flops += BlockFlops(block);
   double done_flops = 0;
@@ -84,10 +91,11 @@ std::int64_t LayerStack::Run(const MatrixView& residual, std::span<StackSequence
   for (std::int32_t layer = 0; layer < geometry_.layers; ++layer) {
     for (StackSequence& sequence : sequences) Verify(sequence, layer);
     for (const RowBlock& block : blocks) {
-      if (!AnyAlive(sequences)) return attention_micros_;
-      const MatrixView rows = RowsOf(residual, block.row_begin, block.rows);
-      AttentionHalf(layer, block, rows, sequences);
-      FeedForwardHalf(weights_.layers[static_cast<std::size_t>(layer)], rows);
+      RunBlock(layer, block, RowsOf(residual, block.row_begin, block.rows), sequences);
+      if (std::all_of(sequences.begin(), sequences.end(),
+                      [](const StackSequence& sequence) { return sequence.error.has_value(); })) {
+        return attention_micros_;
+      }
       done_flops += BlockFlops(block);
       if (progress) progress(done_flops / (layer_flops * geometry_.layers));
     }
@@ -95,8 +103,27 @@ std::int64_t LayerStack::Run(const MatrixView& residual, std::span<StackSequence
   return attention_micros_;
 }
 
-void LayerStack::AttentionHalf(std::int32_t layer, const RowBlock& block,
-                               const MatrixView& residual, std::span<StackSequence> sequences) {
+void LayerStack::RunBlock(std::int32_t layer, const RowBlock& block, const MatrixView& residual,
+                          std::span<StackSequence> sequences) {
+  const LayerWeights& weights = weights_.layers[static_cast<std::size_t>(layer)];
+  const auto stopped = [&] {
+    backend_.Synchronize();  // what is queued does not count as done
+    return !AnyAlive(block, sequences);
+  };
+  if (stopped()) return;
+  AttentionInputs(layer, block, residual, sequences);
+  if (stopped()) return;
+  Attend(layer, block, sequences);
+  if (stopped()) return;
+  backend_.MatMul(attended_.First(block.rows), *weights.output, residual, /*accumulate=*/true);
+  if (stopped()) return;
+  GateUp(weights, residual);
+  if (stopped()) return;
+  backend_.MatMul(activated_.First(block.rows), *weights.down, residual, /*accumulate=*/true);
+}
+
+void LayerStack::AttentionInputs(std::int32_t layer, const RowBlock& block,
+                                 const MatrixView& residual, std::span<StackSequence> sequences) {
   const LayerWeights& weights = weights_.layers[static_cast<std::size_t>(layer)];
   const MatrixView normed = normed_.First(block.rows);
   const MatrixView qkv = qkv_.First(block.rows);
@@ -104,14 +131,19 @@ void LayerStack::AttentionHalf(std::int32_t layer, const RowBlock& block,
   backend_.MatMul(normed, *weights.qkv, qkv, /*accumulate=*/false);
   backend_.RopeAndStore(qkv, shape_, RopeTable{inv_freq_, 1.0F}, geometry_, layer,
                         LiveRows(block, sequences), query_.First(block.rows));
-  Attend(layer, block, sequences);
-  backend_.MatMul(attended_.First(block.rows), *weights.output, residual, /*accumulate=*/true);
 }
 
 void LayerStack::Attend(std::int32_t layer, const RowBlock& block,
                         std::span<StackSequence> sequences) {
   const auto start = std::chrono::steady_clock::now();
+  const auto attend = [&](std::span<const SequenceRows> rows) {
+    if (rows.empty()) return;
+    backend_.Attention(query_.First(block.rows), shape_, geometry_, layer, rows,
+                       attended_.First(block.rows));
+    backend_.Synchronize();
+  };
   std::vector<SequenceRows> together;
+  std::int64_t together_flops = 0;
   for (const RowPiece& piece : block.pieces) {
     StackSequence& sequence = sequences[piece.sequence];
     if (!Poll(sequence)) continue;
@@ -120,13 +152,15 @@ void LayerStack::Attend(std::int32_t layer, const RowBlock& block,
       AttendInSlices(layer, block, piece, slice, sequence);
     } else {
       together.push_back(InBlock(block, piece, sequence));
+      together_flops +=
+          AttentionFlops(QueryWidth(config_), piece.rows, piece.position + piece.rows);
     }
+    if (together_flops < kSliceFlops) continue;
+    attend(together);
+    together.clear();
+    together_flops = 0;
   }
-  if (!together.empty()) {
-    backend_.Attention(query_.First(block.rows), shape_, geometry_, layer, together,
-                       attended_.First(block.rows));
-  }
-  backend_.Synchronize();
+  attend(together);
   attention_micros_ += std::chrono::duration_cast<std::chrono::microseconds>(
                            std::chrono::steady_clock::now() - start)
                            .count();
@@ -146,14 +180,12 @@ void LayerStack::AttendInSlices(std::int32_t layer, const RowBlock& block, const
   }
 }
 
-void LayerStack::FeedForwardHalf(const LayerWeights& weights, const MatrixView& residual) {
+void LayerStack::GateUp(const LayerWeights& weights, const MatrixView& residual) {
   const MatrixView normed = normed_.First(residual.rows);
   const MatrixView gate_up = gate_up_.First(residual.rows);
-  const MatrixView activated = activated_.First(residual.rows);
   backend_.RmsNorm(residual, weights.post_attention_norm, eps_, normed);
   backend_.MatMul(normed, *weights.gate_up, gate_up, /*accumulate=*/false);
-  backend_.SiluMul(gate_up, activated);
-  backend_.MatMul(activated, *weights.down, residual, /*accumulate=*/true);
+  backend_.SiluMul(gate_up, activated_.First(residual.rows));
 }
 
 double LayerStack::BlockFlops(const RowBlock& block) const {

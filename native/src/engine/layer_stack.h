@@ -43,12 +43,15 @@ class LayerStack {
                    const ProgressCallback& progress);
 
  private:
-  void AttentionHalf(std::int32_t layer, const RowBlock& block, const MatrixView& residual,
-                     std::span<StackSequence> sequences);
+  /// Polls between the products; stops early once no sequence of the block is left.
+  void RunBlock(std::int32_t layer, const RowBlock& block, const MatrixView& residual,
+                std::span<StackSequence> sequences);
+  void AttentionInputs(std::int32_t layer, const RowBlock& block, const MatrixView& residual,
+                       std::span<StackSequence> sequences);
   void Attend(std::int32_t layer, const RowBlock& block, std::span<StackSequence> sequences);
   void AttendInSlices(std::int32_t layer, const RowBlock& block, const RowPiece& piece,
                       std::int64_t slice_rows, StackSequence& sequence);
-  void FeedForwardHalf(const LayerWeights& weights, const MatrixView& residual);
+  void GateUp(const LayerWeights& weights, const MatrixView& residual);
   double BlockFlops(const RowBlock& block) const;
 
   Backend& backend_;
@@ -58,12 +61,13 @@ class LayerStack {
   AttentionShape shape_;
   std::vector<float> inv_freq_;
   float eps_;
-  ScratchMatrix normed_;     // [kRowBlock, hidden], compute dtype
-  ScratchMatrix qkv_;        // [kRowBlock, (query_heads + 2 kv_heads) * head_dim], f32
-  ScratchMatrix query_;      // [kRowBlock, query_heads * head_dim], compute dtype
+  std::int64_t block_rows_;
+  ScratchMatrix normed_;     // [block_rows_, hidden], compute dtype
+  ScratchMatrix qkv_;        // [block_rows_, (query_heads + 2 kv_heads) * head_dim], f32
+  ScratchMatrix query_;      // [block_rows_, query_heads * head_dim], compute dtype
   ScratchMatrix attended_;   // as query_
-  ScratchMatrix gate_up_;    // [kRowBlock, 2 * ffn], f32
-  ScratchMatrix activated_;  // [kRowBlock, ffn], compute dtype
+  ScratchMatrix gate_up_;    // [block_rows_, 2 * ffn], f32
+  ScratchMatrix activated_;  // [block_rows_, ffn], compute dtype
   std::int64_t attention_micros_ = 0;
 };
 

@@ -11,7 +11,8 @@ constexpr std::int64_t kMaxLogitBytes = std::int64_t{64} << 20;
 
 std::int64_t TileRows(const ModelConfig& config) {
   const std::int64_t row_bytes = 4 * std::int64_t{config.vocab_size};
-  return std::clamp<std::int64_t>(kMaxLogitBytes / row_bytes, 1, kRowBlock);
+  const std::int64_t row_flops = 2 * std::int64_t{config.vocab_size} * config.hidden_size;
+  return std::clamp<std::int64_t>(kMaxLogitBytes / row_bytes, 1, RowsOfACall(row_flops));
 }
 
 }  // namespace

@@ -24,7 +24,8 @@ class LogitsHead {
   using TileCallback = std::function<void(std::size_t first, const MatrixView& logits)>;
 
   /// rows: residual rows [hidden] f32 anywhere in backend memory. At most 64 MiB of logits exist
-  /// at a time (or one row, if that is more).
+  /// at a time (or one row, if that is more), and a tile takes about a tenth of a second: the
+  /// callback is the place to poll for cancellation.
   void Run(std::span<const float* const> rows, const TileCallback& tile);
 
  private:

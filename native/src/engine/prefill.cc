@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <string>
 
 #include "engine/engine_impl.h"
@@ -63,7 +65,7 @@ PrefillChunkResult EngineImpl::PrefillChunk(PrefillSession& session,
     const MatrixView residual = EmbedRows(request.token_ids);
     result.attention_micros = layers_.Run(residual, {&sequence, 1}, progress);
     if (sequence.error) throw *sequence.error;
-    PrefillLogprobs(residual, request, result);
+    PrefillLogprobs(residual, request, session.cancellation(), result);
     session.cancellation().ThrowIfCancelled();
     backend_->Synchronize();
     result.segment =
@@ -81,7 +83,7 @@ PrefillChunkResult EngineImpl::PrefillChunk(PrefillSession& session,
 }
 
 void EngineImpl::PrefillLogprobs(const MatrixView& residual, const PrefillChunkRequest& request,
-                                 PrefillChunkResult& result) {
+                                 const CancellationFlag& cancellation, PrefillChunkResult& result) {
   std::vector<const float*> rows;
   std::vector<std::uint32_t> targets;
   for (const std::int64_t position : request.logprob_positions) {
@@ -91,12 +93,18 @@ void EngineImpl::PrefillLogprobs(const MatrixView& residual, const PrefillChunkR
   result.logprobs.resize(rows.size());
   result.ranks.resize(rows.size());
   head_.Run(rows, [&](std::size_t first, const MatrixView& logits) {
+    cancellation.ThrowIfCancelled();
     const auto count = static_cast<std::size_t>(logits.rows);
     backend_->TokenLogprobs(logits, std::span(targets).subspan(first, count),
                             std::span(result.logprobs).subspan(first, count),
                             std::span(result.ranks).subspan(first, count));
     backend_->Synchronize();
   });
+  // -inf is a probability of 0, which a token may have; NaN is none.
+  if (std::any_of(result.logprobs.begin(), result.logprobs.end(),
+                  [](float logprob) { return std::isnan(logprob); })) {
+    throw Error(ErrorCode::kInternal, "the model's logits are not numbers");
+  }
 }
 
 std::vector<float> EngineImpl::AppendLogits(DecodeSession& session,
@@ -128,6 +136,7 @@ std::vector<float> EngineImpl::AppendLogits(DecodeSession& session,
   std::vector<float> all;
   all.reserve(rows.size() * static_cast<std::size_t>(info_.config.vocab_size));
   head_.Run(wanted, [&](std::size_t, const MatrixView& logits) {
+    session.cancellation().ThrowIfCancelled();
     const auto* data = static_cast<const float*>(logits.data);
     all.insert(all.end(), data, data + logits.rows * logits.cols);
   });

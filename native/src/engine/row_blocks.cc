@@ -6,18 +6,22 @@ namespace longshadow {
 namespace {
 
 constexpr std::int64_t kQueryBlock = 64;
-// A tenth of a second at the 400 GFLOP/s that two cores with bf16 arithmetic reach.
-constexpr std::int64_t kSliceFlops = 40'000'000'000;
 
 }  // namespace
 
-std::vector<RowBlock> CutIntoBlocks(std::span<const StackedRows> stack) {
+std::int64_t RowsOfACall(std::int64_t row_flops) {
+  std::int64_t rows = kRowBlock;
+  while (rows > kQueryBlock && rows * row_flops > kSliceFlops) rows /= 2;
+  return rows;
+}
+
+std::vector<RowBlock> CutIntoBlocks(std::span<const StackedRows> stack, std::int64_t block_rows) {
   std::vector<RowBlock> blocks;
   for (std::size_t s = 0; s < stack.size(); ++s) {
-    for (std::int64_t done = 0; done < stack[s].rows; done += kRowBlock) {
-      const RowPiece piece{s, stack[s].row_begin + done, std::min(kRowBlock, stack[s].rows - done),
+    for (std::int64_t done = 0; done < stack[s].rows; done += block_rows) {
+      const RowPiece piece{s, stack[s].row_begin + done, std::min(block_rows, stack[s].rows - done),
                            stack[s].position + done};
-      if (blocks.empty() || blocks.back().rows + piece.rows > kRowBlock) {
+      if (blocks.empty() || blocks.back().rows + piece.rows > block_rows) {
         blocks.push_back({piece.row_begin, 0, {}});
       }
       blocks.back().rows += piece.rows;
@@ -28,8 +32,7 @@ std::vector<RowBlock> CutIntoBlocks(std::span<const StackedRows> stack) {
 }
 
 std::int64_t AttentionSliceRows(std::int64_t query_width, std::int64_t keys) {
-  // q k^T and p v: two multiply-adds an element.
-  const std::int64_t row_flops = 4 * query_width * std::max<std::int64_t>(keys, 1);
+  const std::int64_t row_flops = AttentionFlops(query_width, 1, std::max<std::int64_t>(keys, 1));
   return std::max(kQueryBlock, kSliceFlops / row_flops / kQueryBlock * kQueryBlock);
 }
 
