@@ -32,3 +32,21 @@ export async function reserveTurn(
   }
   throw storeFull(bytes, tokens, model);
 }
+
+/**
+ * Gives back what a session holds beyond `tokens`.
+ * @returns its reservation now
+ */
+export async function shrinkReservation(
+  record: SessionRecord,
+  worker: FleetMember,
+  tokens: number,
+  reservations: Reservations,
+): Promise<Reservation | null> {
+  const { reservation, sessionId } = record;
+  const bytes = sessionBytes(tokens, worker.kvBytesPerToken);
+  if (reservation === null || bytes >= reservation.bytes) return reservation;
+  const { storeId } = reservation;
+  const shrunk = await reservations.reserve(storeId, sessionId, bytes, worker.storeCapacityBytes);
+  return shrunk ? { storeId, bytes, tokens } : reservation;
+}

@@ -13,6 +13,7 @@ import { type PlacedSession, reserveLane } from '../admission/reserve-lane.js';
 import { resolvePolicy } from '../admission/resolve-policy.js';
 import { servedModel, type ServedModel } from '../admission/served-model.js';
 import type { DriveDeps } from './drive-deps.js';
+import { endOrphan } from './end-orphan.js';
 import type { KeptState } from './kept-state.js';
 import { sessionBusy, SessionRun } from './session-run.js';
 
@@ -43,6 +44,8 @@ export class Driver {
   /** Sessions between their header and their place in #runs. */
   readonly #opening = new Set<Promise<SessionRun>>();
   #shuttingDown = false;
+  /** Ends whose words Redis has not taken are given up when it aborts. */
+  readonly #stopped = new AbortController();
 
   constructor(
     private readonly deps: DriveDeps,
@@ -113,33 +116,49 @@ export class Driver {
     return this.#runs.get(sessionId) ?? null;
   }
 
-  /** Cancels a session that any router drives. @returns false if it had ended before */
+  /**
+   * Cancels a session that any router drives, or that none drives any more.
+   * @returns false if it had ended before
+   * @throws ServingError SESSION_NOT_FOUND; SESSION_BUSY if another router keeps it
+   */
   async cancel(sessionId: string): Promise<boolean> {
     checkSessionId(sessionId);
     const error = new ServingError('CANCELLED', 'the session was cancelled');
     const run = this.find(sessionId);
     if (run !== null) return run.end(error);
-    const record = await this.deps.store.records.load(sessionId);
-    if (record === null) throw unknownSession(sessionId);
+    const record = await this.#load(sessionId);
+    if (ENDED_STATES.has(record.state)) return false;
+    if (await endOrphan(sessionId, error, this.deps, this.#stopped.signal)) return true;
     // Its driver follows the event stream and ends the session when it reads this.
     const { code, message, details } = error;
-    const appended = await this.deps.store.events.append(sessionId, record.epoch, {
-      type: 'error',
-      code,
-      message,
-      details,
-    });
-    return typeof appended === 'number';
+    const event = { type: 'error', code, message, details } as const;
+    const appended = await this.deps.store.events.append(sessionId, record.epoch, event);
+    if (typeof appended === 'number') return true;
+    // The turn has ended: between turns its driver reads nothing.
+    if (ENDED_STATES.has((await this.#load(sessionId)).state)) return false;
+    throw drivenElsewhere();
   }
 
-  /** Frees a kept session before its time. @returns false if nothing was kept */
+  /**
+   * Frees a kept session before its time.
+   * @returns false if it had ended before
+   * @throws ServingError SESSION_NOT_FOUND; SESSION_BUSY during a turn, or if another router keeps it
+   */
   async release(sessionId: string): Promise<boolean> {
     checkSessionId(sessionId);
     const run = this.find(sessionId);
-    if (run !== null) return run.releaseKept();
-    const record = await this.deps.store.records.load(sessionId);
-    if (record === null) throw unknownSession(sessionId);
-    return false;
+    if (run !== null) {
+      if (run.kept === null) await run.idle(TURN_END_MS);
+      if (await run.releaseKept()) return true;
+      if (run.isEnding) return false;
+      throw sessionBusy();
+    }
+    const { state } = await this.#load(sessionId);
+    if (ENDED_STATES.has(state)) return false;
+    const error =
+      state === 'kept' ? null : new ServingError('SESSION_ENDED', 'the session was released');
+    if (await endOrphan(sessionId, error, this.deps, this.#stopped.signal)) return true;
+    throw drivenElsewhere();
   }
 
   /** Takes no more sessions and ends those that run. */
@@ -147,6 +166,7 @@ export class Driver {
     this.#shuttingDown = true;
     await Promise.allSettled(this.#opening);
     await Promise.allSettled([...this.#runs.values()].map(async (run) => run.end(shuttingDown())));
+    this.#stopped.abort(shuttingDown());
   }
 
   async #start(record: SessionRecord, placed: PlacedSession): Promise<SessionRun> {
@@ -162,9 +182,11 @@ export class Driver {
       throw error;
     }
     const { worker, decode } = placed.lane;
-    const run = new SessionRun({ record, worker, decode }, this.deps, () => {
+    const onGone = (): void => {
       this.#runs.delete(sessionId);
-    });
+    };
+    const placedRecord = { record, worker, decode };
+    const run = new SessionRun(placedRecord, this.deps, onGone, this.#stopped.signal);
     this.#runs.set(sessionId, run);
     run.start();
     return run;
@@ -182,12 +204,20 @@ export class Driver {
 
   /** Says why a session is not among this router's. */
   async #notHere(sessionId: string): Promise<never> {
-    const record = await this.deps.store.records.load(sessionId);
-    if (record === null) throw unknownSession(sessionId);
+    const record = await this.#load(sessionId);
     if (ENDED_STATES.has(record.state)) {
       throw new ServingError('SESSION_ENDED', 'the session is not kept any more; start a new one');
     }
-    throw new ServingError('SESSION_BUSY', 'another router drives the session; call that one');
+    throw drivenElsewhere();
+  }
+
+  async #load(sessionId: string): Promise<SessionRecord> {
+    const record = await this.deps.store.records.load(sessionId);
+    if (record !== null) return record;
+    throw new ServingError(
+      'SESSION_NOT_FOUND',
+      `session ${sessionId} is unknown or ended more than 10 minutes ago`,
+    );
   }
 
   #refuseWhenFull(): void {
@@ -224,11 +254,8 @@ function checkSessionId(sessionId: string): void {
   });
 }
 
-function unknownSession(sessionId: string): ServingError {
-  return new ServingError(
-    'SESSION_NOT_FOUND',
-    `session ${sessionId} is unknown or ended more than 10 minutes ago`,
-  );
+function drivenElsewhere(): ServingError {
+  return new ServingError('SESSION_BUSY', 'another router drives the session; call that one');
 }
 
 function makeRecord(from: {

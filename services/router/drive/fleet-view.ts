@@ -28,4 +28,12 @@ export class FleetView {
     const members = await this.members();
     return members.some((member) => member.memberId === memberId);
   }
+
+  /** False too if the member has started anew under its name: what it held is gone. */
+  async isSameProcess({ memberId, startedUnixMs }: FleetMember): Promise<boolean> {
+    const members = await this.members();
+    return members.some(
+      (member) => member.memberId === memberId && member.startedUnixMs === startedUnixMs,
+    );
+  }
 }

@@ -1,3 +1,4 @@
+import type { FleetMember } from '../../domain/fleet.js';
 import { ServingError } from '../../domain/serving-error.js';
 import type { SessionRecord } from '../../domain/session-record.js';
 import type { DriveDeps } from './drive-deps.js';
@@ -7,10 +8,12 @@ import type { KeptState } from './kept-state.js';
 const POLL_MS = 1_000;
 /** Looks in a row that must find it gone. */
 const SURE_POLLS = 2;
+/** More of them after Redis was away, in which heartbeats come back. */
+const HEARTBEAT_POLLS = 4;
 
 export interface TurnToFollow {
   readonly record: () => SessionRecord;
-  readonly decodeId: string;
+  readonly decode: FleetMember;
   /** Events up to here belong to earlier turns. */
   readonly afterSequence: number;
   /** When the client asked: time to first token counts from here. */
@@ -84,7 +87,7 @@ function watcher(turn: TurnToFollow, deps: DriveDeps, stop: AbortController): ()
   let absentPolls = 0;
   return () => {
     if (turn.record().state !== 'decoding') return;
-    deps.fleet.isAlive(turn.decodeId).then(
+    deps.fleet.isSameProcess(turn.decode).then(
       (alive) => {
         absentPolls = alive ? 0 : absentPolls + 1;
         if (absentPolls < SURE_POLLS) return;
@@ -98,7 +101,9 @@ function watcher(turn: TurnToFollow, deps: DriveDeps, stop: AbortController): ()
           ),
         );
       },
-      () => undefined, // Redis is away: nothing is known
+      () => {
+        absentPolls = -HEARTBEAT_POLLS; // Redis is away: nothing is known
+      },
     );
   };
 }

@@ -6,36 +6,38 @@ import type { DriveDeps } from './drive-deps.js';
 const TRIES = 3;
 const RETRY_MS = 200;
 
+/** Who may hold memory of a session; null: nobody of that role. */
+export interface Members {
+  readonly worker: FleetMember | null;
+  readonly decode: FleetMember | null;
+}
+
 /**
  * Frees a session's memory at its worker and decode, at once and in parallel. Settles when both have
  * answered; a member that is gone has nothing to free. Idempotent.
  */
 export async function freeSession(
-  session: {
-    readonly sessionId: string;
-    readonly epoch: number;
-    readonly worker: FleetMember;
-    readonly decode: FleetMember;
-  },
+  session: Members & { readonly sessionId: string; readonly epoch: number },
   deps: DriveDeps,
 ): Promise<void> {
   const { sessionId, epoch, worker, decode } = session;
   await Promise.all([
-    release(worker, deps, async () =>
-      deps.workers.releaseSession(worker.address, sessionId, epoch),
+    release(worker, deps, async (address) =>
+      deps.workers.releaseSession(address, sessionId, epoch),
     ),
-    release(decode, deps, async () => deps.decodes.releaseSession(decode.address, sessionId)),
+    release(decode, deps, async (address) => deps.decodes.releaseSession(address, sessionId)),
   ]);
 }
 
 async function release(
-  member: FleetMember,
+  member: FleetMember | null,
   deps: DriveDeps,
-  call: () => Promise<void>,
+  call: (address: string) => Promise<void>,
 ): Promise<void> {
+  if (member === null) return;
   for (let attempt = 1; attempt <= TRIES; attempt += 1) {
     try {
-      await call();
+      await call(member.address);
       return;
     } catch (error) {
       const { memberId } = member;

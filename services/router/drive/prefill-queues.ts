@@ -8,11 +8,17 @@ import {
 } from '../../domain/prefill-job.js';
 import { ERROR_CODES, ServingError } from '../../domain/serving-error.js';
 import type { Log } from '../../platform/log.js';
+import { answered } from '../../platform/session-store/redis-connection.js';
+import { retryWhileRedisIsAway, settledWithin } from './redis-gap.js';
 
 /** How often a waiting driver looks for itself, in case an event of the queue was lost. */
 const POLL_MS = 1_000;
 /** Polls in a row that must agree before a job counts as lost, or a worker as gone. */
 const SURE_POLLS = 2;
+/** More of them after Redis was away, in which heartbeats come back. */
+const HEARTBEAT_POLLS = 4;
+/** BullMQ sets no limit on its commands. */
+const COMMAND_TIMEOUT_MS = 3_000;
 
 const tokens = z.number().int().nonnegative();
 /** What a worker returns, as it came through Redis. */
@@ -53,7 +59,8 @@ interface WorkerQueue {
   readonly queue: Queue<PrefillJob, PrefillJobResult>;
   readonly events: QueueEvents;
   readonly waiting: Map<string, Waiting>;
-  readonly ready: Promise<unknown>;
+  /** Rejects if Redis cannot be reached; to be asked again then. */
+  readonly ready: () => Promise<unknown>;
 }
 
 /** PrefillQueues on BullMQ: one queue and one event stream a worker, opened at its first job. */
@@ -67,14 +74,15 @@ export class BullPrefillQueues implements PrefillQueues {
 
   async run(workerId: string, job: PrefillJob, options: RunJobOptions): Promise<PrefillJobResult> {
     const workerQueue = this.#open(workerId);
-    await workerQueue.ready;
-    options.signal.throwIfAborted();
+    const { queue, ready } = workerQueue;
+    const { signal } = options;
+    await patiently(signal, ready);
     const jobId = prefillJobId(job);
-    const done = this.#wait(workerQueue, jobId, options.signal);
+    const done = this.#wait(workerQueue, jobId, signal);
     try {
-      const jobsAhead = await workerQueue.queue.getJobCountByTypes('active', 'waiting');
-      options.signal.throwIfAborted();
-      await addJob(workerQueue.queue, jobId, job);
+      const countAhead = async (): Promise<number> => queue.getJobCountByTypes('active', 'waiting');
+      const jobsAhead = await patiently(signal, countAhead);
+      await patiently(signal, async () => addJob(queue, jobId, job));
       if (jobsAhead > 0) await options.onQueued(jobsAhead);
       return await this.#watch(workerQueue, jobId, job, done, options);
     } finally {
@@ -86,7 +94,7 @@ export class BullPrefillQueues implements PrefillQueues {
     const workerQueue = this.#queues.get(workerId);
     if (workerQueue === undefined) return;
     // 0 means that it runs or is gone; BullMQ never removes a job that a worker holds.
-    await workerQueue.queue.remove(jobId).catch((error: unknown) => {
+    await inTime(workerQueue.queue.remove(jobId)).catch((error: unknown) => {
       this.log.debug({ err: error, jobId }, 'job not removed');
     });
   }
@@ -120,7 +128,8 @@ export class BullPrefillQueues implements PrefillQueues {
     events.on('failed', ({ jobId, failedReason }) => {
       waiting.get(jobId)?.reject(failureOf(failedReason));
     });
-    const ready = Promise.all([queue.waitUntilReady(), events.waitUntilReady()]);
+    const ready = async (): Promise<unknown> =>
+      Promise.all([queue.waitUntilReady(), events.waitUntilReady()]);
     const workerQueue = { queue, events, waiting, ready };
     this.#queues.set(workerId, workerQueue);
     return workerQueue;
@@ -154,9 +163,9 @@ export class BullPrefillQueues implements PrefillQueues {
     options: RunJobOptions,
   ): Promise<PrefillJobResult> {
     const settled = new AbortController();
+    let deadPolls = 0;
     const poll = async (): Promise<void> => {
       let absentPolls = 0;
-      let deadPolls = 0;
       while (await pause(POLL_MS, settled.signal)) {
         const alive = await options.isWorkerAlive();
         deadPolls = alive ? 0 : deadPolls + 1;
@@ -164,16 +173,19 @@ export class BullPrefillQueues implements PrefillQueues {
           waiting.get(jobId)?.reject(workerLost());
           return;
         }
-        const known = (await queue.getJobState(jobId)) !== 'unknown';
+        const known = (await inTime(queue.getJobState(jobId))) !== 'unknown';
         absentPolls = known ? 0 : absentPolls + 1;
         if (absentPolls < SURE_POLLS || settled.signal.aborted) continue;
         // It ended and its event was lost. The worker answers a repeated job from what it has.
         absentPolls = 0;
-        await addJob(queue, jobId, job);
+        await inTime(addJob(queue, jobId, job));
       }
     };
+    const afterGap = (): void => {
+      deadPolls = -HEARTBEAT_POLLS;
+    };
     // Not awaited at the end: with Redis away its last command may hang, and a cancel must not.
-    this.#untilSettled(poll, settled.signal).catch(() => undefined);
+    this.#untilSettled(poll, afterGap, settled.signal).catch(() => undefined);
     try {
       return await done;
     } finally {
@@ -182,17 +194,35 @@ export class BullPrefillQueues implements PrefillQueues {
   }
 
   /** Redis may be away for a while: the poll goes on when it is back. */
-  async #untilSettled(poll: () => Promise<void>, settled: AbortSignal): Promise<void> {
+  async #untilSettled(
+    poll: () => Promise<void>,
+    afterGap: () => void,
+    settled: AbortSignal,
+  ): Promise<void> {
     for (;;) {
       try {
         await poll();
         return;
       } catch (error) {
         if (settled.aborted) return;
+        afterGap();
         this.log.warn({ err: error }, 'queue could not be polled');
       }
     }
   }
+}
+
+/** Waits for BullMQ as long as Redis is away, but no longer than the session lives. */
+async function patiently<T>(signal: AbortSignal, command: () => Promise<T>): Promise<T> {
+  return retryWhileRedisIsAway(signal, async () => inTime(command()));
+}
+
+/** @throws ServingError REDIS_UNAVAILABLE; the command may then be done later, or never */
+async function inTime<T>(command: Promise<T>): Promise<T> {
+  if (await settledWithin(COMMAND_TIMEOUT_MS, command)) return answered(command);
+  throw new ServingError('REDIS_UNAVAILABLE', 'Redis does not answer; try again', {
+    retryAfterMs: 1_000,
+  });
 }
 
 async function addJob(

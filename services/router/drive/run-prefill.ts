@@ -4,6 +4,7 @@ import type { TokenRange } from '../../domain/token-range.js';
 import { clipPromptLogprobs, nextChunk } from '../plan/plan-prefill-chunks.js';
 import type { DriveDeps } from './drive-deps.js';
 import type { RecordKeeper } from './record-keeper.js';
+import { retryWhileRedisIsAway } from './redis-gap.js';
 import type { TokenBuffer } from './token-buffer.js';
 
 /** A session on its way through one lane. */
@@ -29,26 +30,28 @@ export async function runPrefill(run: PrefillRun, deps: DriveDeps): Promise<void
     else if (!tokens.closed) await tokens.changed(signal);
     else if (tokens.received === nextToken) break;
   }
-  await keeper.change({ state: 'sealing' });
+  await retryWhileRedisIsAway(signal, async () => keeper.change({ state: 'sealing' }));
   const end = tokens.received;
   await runJob(run, deps, makeJob(run, 'seal', { beginToken: end, endToken: end }));
 }
 
 async function runChunk(run: PrefillRun, deps: DriveDeps, chunk: TokenRange): Promise<void> {
-  const { keeper, tokens } = run;
+  const { keeper, tokens, signal } = run;
   const { beginToken, endToken } = chunk;
-  await deps.store.tokenIds.put(
-    keeper.current.sessionId,
-    beginToken,
-    tokens.slice(beginToken, endToken),
+  const { sessionId } = keeper.current;
+  const ids = tokens.slice(beginToken, endToken);
+  await retryWhileRedisIsAway(signal, async () =>
+    deps.store.tokenIds.put(sessionId, beginToken, ids),
   );
-  await keeper.change({ receivedTokens: tokens.received });
+  await retryWhileRedisIsAway(signal, async () =>
+    keeper.change({ receivedTokens: tokens.received }),
+  );
   const result = await runJob(run, deps, makeJob(run, 'prefill', chunk));
-  await keeper.change(({ segments }) => ({
-    nextToken: endToken,
-    receivedTokens: tokens.received,
-    segments: [...segments, { stage: 0, beginToken, endToken, bytes: result.bytes }],
-  }));
+  const { segments } = keeper.current;
+  const finished = [...segments, { stage: 0, beginToken, endToken, bytes: result.bytes }];
+  await retryWhileRedisIsAway(signal, async () =>
+    keeper.change({ nextToken: endToken, receivedTokens: tokens.received, segments: finished }),
+  );
   tokens.drop(endToken);
 }
 
@@ -65,7 +68,10 @@ async function runJob(
       signal,
       isWorkerAlive: async () => deps.fleet.isAlive(workerId),
       onQueued: async (jobsAhead) => {
-        await deps.store.events.append(sessionId, epoch, { type: 'queued', workerId, jobsAhead });
+        const event = { type: 'queued', workerId, jobsAhead } as const;
+        await retryWhileRedisIsAway(signal, async () =>
+          deps.store.events.append(sessionId, epoch, event),
+        );
       },
     });
   } finally {

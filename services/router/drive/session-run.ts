@@ -1,12 +1,14 @@
 import type { FleetMember } from '../../domain/fleet.js';
 import { ServingError } from '../../domain/serving-error.js';
-import { ENDED_STATES, type SessionRecord } from '../../domain/session-record.js';
+import type { SessionRecord } from '../../domain/session-record.js';
 import type { CheckedHeader } from '../admission/check-header.js';
-import { reserveTurn } from '../admission/reserve-turn.js';
+import { reserveTurn, shrinkReservation } from '../admission/reserve-turn.js';
+import { newAppendId } from '../../platform/session-store/append-id.js';
 import type { DriveDeps } from './drive-deps.js';
-import { freeSession } from './free-session.js';
 import { Alarm } from './long-timer.js';
-import { LeaseLost, RecordKeeper } from './record-keeper.js';
+import { SessionEnding } from './session-ending.js';
+import { LeaseLost, RecordKeeper, type RecordChange } from './record-keeper.js';
+import { retryWhileRedisIsAway, settledWithin, unlessAborted } from './redis-gap.js';
 import { renewLease } from './renew-lease.js';
 import { type PrefillRun, runPrefill } from './run-prefill.js';
 import { TokenBuffer } from './token-buffer.js';
@@ -38,12 +40,17 @@ export class SessionRun {
   /** Runs while a turn has no client; the next turn has one again. */
   readonly #grace: Alarm;
   #kept: KeptState | null = null;
+  readonly #end: SessionEnding;
 
-  /** @param onGone called once, when nothing of the session is driven here any more */
+  /**
+   * @param onGone called once, when nothing of the session is driven here any more
+   * @param stopped aborts when the router waits for Redis no longer
+   */
   constructor(
     private readonly placed: PlacedRecord,
     private readonly deps: DriveDeps,
     private readonly onGone: () => void,
+    stopped: AbortSignal,
   ) {
     this.#keeper = new RecordKeeper(deps.store.records, deps.driverId, placed.record);
     this.#keeping = new Alarm(deps.nowUnixMs);
@@ -56,6 +63,17 @@ export class SessionRun {
       signal: this.#aborter.signal,
       currentJobId: null,
     };
+    const { worker, decode } = placed;
+    this.#end = new SessionEnding(
+      {
+        keeper: this.#keeper,
+        prefill: this.#prefill,
+        members: { worker, decode },
+        onGone,
+        stopped,
+      },
+      deps,
+    );
   }
 
   get sessionId(): string {
@@ -71,6 +89,11 @@ export class SessionRun {
     return this.placed.worker.vocabSize;
   }
 
+  /** Aborts, with its error, if the session ends badly and its events cannot say so in time. */
+  get untold(): AbortSignal {
+    return this.#end.untold;
+  }
+
   get memberIds(): readonly string[] {
     return [this.placed.worker.memberId, this.placed.decode.memberId];
   }
@@ -82,7 +105,9 @@ export class SessionRun {
     };
     this.#stops.push(renewLease(this.sessionId, this.deps, onLost));
     this.#armDeadline();
-    this.#work = this.#drive().catch(async (error: unknown) => this.#failed(error));
+    this.#work = this.#drive().catch((error: unknown) => {
+      this.#failed(error);
+    });
   }
 
   /** Prompt ids, in order. @throws ServingError PROMPT_TOO_LONG past the reservation */
@@ -113,12 +138,25 @@ export class SessionRun {
       );
     }
     this.#tokens.close();
-    const written = this.#keeper.change(({ state }) => ({
+    this.#promptIsComplete().catch((error: unknown) => {
+      this.#failed(error);
+    });
+  }
+
+  /** Also gives back what was reserved for a longer prompt. */
+  async #promptIsComplete(): Promise<void> {
+    const receivedTokens = this.#tokens.received;
+    await this.#change(({ state }) => ({
       state: state === 'uploading' ? 'prefilling' : state,
-      receivedTokens: this.#tokens.received,
+      receivedTokens,
       uploadClosed: true,
     }));
-    written.catch(async (error: unknown) => this.#failed(error)).catch(() => undefined);
+    const tokens = receivedTokens + this.record.generation.stopping.maxNewTokens;
+    const { reservations } = this.deps.store;
+    const reservation = await this.#surely(async () =>
+      shrinkReservation(this.record, this.placed.worker, tokens, reservations),
+    );
+    if (reservation !== this.record.reservation) await this.#change({ reservation });
   }
 
   /** The client is gone: acts as the header said. */
@@ -143,7 +181,8 @@ export class SessionRun {
       await this.#ending;
       return false;
     }
-    this.#ending = this.#end(error);
+    this.#stop(error);
+    this.#ending = this.#end.fail(error, this.#work);
     await this.#ending;
     return true;
   }
@@ -151,8 +190,7 @@ export class SessionRun {
   /** Frees a kept session. @returns false if it was not kept */
   async releaseKept(): Promise<boolean> {
     if (this.kept === null) return false;
-    this.#ending = this.#finish();
-    await this.#ending;
+    await this.#finish();
     return true;
   }
 
@@ -181,9 +219,9 @@ export class SessionRun {
     }
     this.#armDeadline();
     const turn = { tokenIds, cachedTokens: kept.tokens, admittedUnixMs };
-    this.#work = this.#driveTurn(turn, kept.lastSequence).catch(async (error: unknown) =>
-      this.#failed(error),
-    );
+    this.#work = this.#driveTurn(turn, kept.lastSequence).catch((error: unknown) => {
+      this.#failed(error);
+    });
     return kept.lastSequence;
   }
 
@@ -192,34 +230,34 @@ export class SessionRun {
     return this.#ending === null ? this.#kept : null;
   }
 
+  /** Nothing more begins here. */
+  get isEnding(): boolean {
+    return this.#ending !== null;
+  }
+
   /** Settles when the turn under way has ended, or after `ms`. */
   async idle(ms: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise((resolve) => {
-      timer = setTimeout(resolve, ms);
-    });
-    await Promise.race([this.#work, late]);
-    clearTimeout(timer);
+    await settledWithin(ms, this.#work);
   }
 
   async #drive(): Promise<void> {
     const { deps } = this;
     const { decode, worker } = this.placed;
-    await deps.store.events.append(this.sessionId, this.record.epoch, acceptedEvent(this.record));
+    await this.#accept();
     const turn = this.#follow(0, this.record.createdUnixMs);
     await Promise.race([runPrefill(this.#prefill, deps), failureOf(turn)]);
     const call = startCall(this.record, deps.nowUnixMs(), worker.address);
-    await this.#keeper.change({ decodeId: decode.memberId });
+    await this.#change({ decodeId: decode.memberId });
     const started = deps.decodes.startSession(decode.address, call, this.#aborter.signal);
     await Promise.race([started, failureOf(turn)]);
     // The first tokens may be there already; the finished event too.
-    if (this.#ending === null) await this.#keeper.change({ state: 'decoding' });
+    if (this.#ending === null) await this.#change({ state: 'decoding' });
     await this.#finishTurn(await turn);
   }
 
   async #driveTurn(next: NextTurn, afterSequence: number): Promise<void> {
     const { deps } = this;
-    await deps.store.events.append(this.sessionId, this.record.epoch, acceptedEvent(this.record));
+    await this.#accept();
     const turn = this.#follow(afterSequence, next.admittedUnixMs);
     const call = appendCall(this.record, next);
     const { address } = this.placed.decode;
@@ -230,11 +268,31 @@ export class SessionRun {
     await this.#finishTurn(await turn);
   }
 
+  async #accept(): Promise<void> {
+    const { events } = this.deps.store;
+    const { sessionId, epoch } = this.record;
+    const appendId = newAppendId();
+    await this.#surely(async () =>
+      events.append(sessionId, epoch, acceptedEvent(this.record), { appendId }),
+    );
+  }
+
+  /** Waits while Redis is away, until the session ends. */
+  async #surely<T>(operation: () => Promise<T>): Promise<T> {
+    return retryWhileRedisIsAway(this.#aborter.signal, operation);
+  }
+
+  async #change(change: RecordChange | ((record: SessionRecord) => RecordChange)): Promise<void> {
+    return this.#surely(async () => this.#keeper.change(change));
+  }
+
   async #follow(afterSequence: number, askedUnixMs: number): Promise<FinishedTurn> {
     const { signal } = this.#aborter;
-    const decodeId = this.placed.decode.memberId;
+    const { decode } = this.placed;
     const record = (): SessionRecord => this.record;
-    const turn = followTurn({ record, decodeId, afterSequence, askedUnixMs, signal }, this.deps);
+    const turn = unlessAborted(signal, async () =>
+      followTurn({ record, decode, afterSequence, askedUnixMs, signal }, this.deps),
+    );
     turn.catch(() => undefined); // awaited at the turn's end; it may fail before
     return turn;
   }
@@ -244,11 +302,10 @@ export class SessionRun {
     this.#deadline.stop();
     this.#grace.stop();
     if (keptUntilUnixMs === null) {
-      this.#ending = this.#finish();
-      await this.#ending;
+      await this.#finish();
       return;
     }
-    await this.#keeper.change({ state: 'kept', keepUntilUnixMs: keptUntilUnixMs });
+    await this.#change({ state: 'kept', keepUntilUnixMs: keptUntilUnixMs });
     this.#keep(kept, keptUntilUnixMs);
   }
 
@@ -268,72 +325,10 @@ export class SessionRun {
     });
   }
 
-  /** The good end: memory is freed, the record says finished. */
   async #finish(): Promise<void> {
     this.#stop(new ServingError('SESSION_ENDED', 'the session has ended'));
-    await this.#free();
-    await this.#leave({ state: 'finished', keepUntilUnixMs: null }, 'finished');
-  }
-
-  async #end(error: ServingError): Promise<void> {
-    const startedMs = performance.now();
-    const { deps, sessionId } = this;
-    const { state, epoch } = this.record;
-    this.#stop(error);
-    const { code, message, details } = error;
-    const ended = code === 'CANCELLED' || code === 'DEADLINE_EXCEEDED' ? 'cancelled' : 'failed';
-    const told = deps.store.events.append(sessionId, epoch, {
-      type: 'error',
-      code,
-      message,
-      details,
-    });
-    const removed =
-      this.#prefill.currentJobId === null
-        ? Promise.resolve()
-        : deps.queues.remove(this.placed.worker.memberId, this.#prefill.currentJobId);
-    await this.#logged(Promise.all([this.#free(), told, removed]));
-    await this.#logged(this.#work);
-    // A call that was on its way when the signal came may have arrived after the release.
-    if (this.#mayHaveCallsUnderWay(state)) await this.#freeAgain();
-    deps.metrics.cancelToFree(state, (performance.now() - startedMs) / 1_000);
-    deps.log.info({ sessionId, state, code, reason: message }, 'session ended early');
-    await this.#leave({ state: ended, keepUntilUnixMs: null }, code);
-  }
-
-  #mayHaveCallsUnderWay(state: SessionRecord['state']): boolean {
-    return state !== 'kept' && !ENDED_STATES.has(state);
-  }
-
-  async #freeAgain(): Promise<void> {
-    const { currentJobId } = this.#prefill;
-    const { memberId } = this.placed.worker;
-    if (currentJobId !== null) await this.#logged(this.deps.queues.remove(memberId, currentJobId));
-    await this.#free();
-  }
-
-  async #free(): Promise<void> {
-    const { worker, decode } = this.placed;
-    const { sessionId, epoch } = this.record;
-    await freeSession({ sessionId, epoch, worker, decode }, this.deps);
-  }
-
-  /** Writes the end down and gives back what is promised. */
-  async #leave(
-    change: { readonly state: SessionRecord['state']; readonly keepUntilUnixMs: null },
-    outcome: string,
-  ): Promise<void> {
-    const { deps, sessionId } = this;
-    const { records, reservations } = deps.store;
-    const { reservation } = this.record;
-    await this.#logged(this.#keeper.change(change));
-    if (reservation !== null) {
-      await this.#logged(reservations.release(reservation.storeId, sessionId));
-    }
-    await this.#logged(records.expireEnded(sessionId));
-    await this.#logged(records.dropLease(sessionId, deps.driverId));
-    deps.metrics.ended(outcome);
-    this.onGone();
+    this.#ending = this.#end.finish();
+    await this.#ending;
   }
 
   #stop(reason: ServingError): void {
@@ -344,7 +339,7 @@ export class SessionRun {
   }
 
   /** What #drive threw: nothing new if the session is ending anyway. */
-  async #failed(error: unknown): Promise<void> {
+  #failed(error: unknown): void {
     if (this.#ending !== null) return;
     if (error instanceof LeaseLost) {
       this.#abandon(error);
@@ -356,7 +351,6 @@ export class SessionRun {
     const told =
       error instanceof ServingError ? error : new ServingError('INTERNAL', 'internal error');
     this.#detach(this.end(told));
-    return Promise.resolve();
   }
 
   /** Another driver has the session: stop without touching it. */

@@ -4,6 +4,7 @@ import type { CallContext } from '../../platform/rpc/call-context.js';
 import type { GenerationHeader } from '../admission/generation-header.js';
 import { collectTurn } from '../drive/collect-turn.js';
 import type { SessionRun } from '../drive/session-run.js';
+import { unlessAborted } from '../drive/redis-gap.js';
 import { uploadPrompt } from '../drive/upload-prompt.js';
 import { PromptEncoder, type PromptPart } from '../tokenizer/prompt-encoder.js';
 import type { RouterDeps } from './router-deps.js';
@@ -81,15 +82,22 @@ function turnEvents(
   };
   signal.addEventListener('abort', onGone, { once: true });
   if (signal.aborted) onGone();
+  const over = AbortSignal.any([signal, run.untold]);
   const follow = async function* (): AsyncGenerator<SequencedEvent, void, undefined> {
-    for await (const sequenced of deps.store.events.follow(run.sessionId, afterSequence, signal)) {
-      const { type } = sequenced.event;
+    const events = deps.store.events.follow(run.sessionId, afterSequence, over);
+    const iterator = events[Symbol.asyncIterator]();
+    for (;;) {
+      // An event that Redis is asked for does not hold up the end.
+      const next = await unlessAborted(over, async () => iterator.next());
+      if (next.done === true) break;
+      const { type } = next.value.event;
       const isLast = type === 'finished' || type === 'error';
       if (isLast) signal.removeEventListener('abort', onGone);
-      yield sequenced;
-      if (isLast) return;
+      yield next.value;
+      if (isLast) break;
     }
-    signal.throwIfAborted();
+    await iterator.return?.();
+    over.throwIfAborted();
   };
   return follow();
 }

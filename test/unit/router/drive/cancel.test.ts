@@ -309,6 +309,24 @@ describe('ends before the answer', () => {
     }
   });
 
+  test('a decode that starts anew under its name ends the session with DECODE_LOST', async () => {
+    try {
+      world.decode.gate = forever;
+      const call = generate(world, { maxNewTokens: 16 });
+      call.send({ tokenIds: { ids: ids(100) } });
+      call.close();
+      const { sessionId } = await call.until(({ event }) => event === 'accepted');
+      const state = (): string | undefined => world.driver.find(sessionId)?.record.state;
+      await eventually('it decodes', () => state() === 'decoding');
+      await world.announce([fakeMember('worker'), fakeMember('decode', { startedUnixMs: 2 })]);
+      const error = await call.ended;
+      assert.equal(error?.code, status.UNAVAILABLE);
+      assert.match(error.details, /DECODE_LOST/);
+    } finally {
+      await world.announce([fakeMember('worker'), fakeMember('decode')]);
+    }
+  });
+
   test('a worker that is gone ends the session with WORKER_LOST', async () => {
     try {
       world.worker.gate = forever;

@@ -91,6 +91,24 @@ describe('Generate', () => {
     assert.deepEqual(await world.store.records.activeSessionIds(), []);
   });
 
+  test('reserves no more than the prompt and its answer need once the upload is closed', async () => {
+    world.worker.gate = async () => new Promise(() => undefined);
+    const call = generate(world, { maxNewTokens: 16 });
+    const { sessionId } = await call.until(({ event }) => event === 'accepted');
+    const reserved = async (): Promise<number> => world.store.reservations.reservedBytes('store-1');
+    assert.equal(await reserved(), Math.ceil((131_072 + 16) / 512) * 512 * 1_000);
+    call.send({ tokenIds: { ids: ids(1_000) } });
+    call.close();
+    await eventually('memory is given back', async () => (await reserved()) === 1_024_000);
+    await eventually('the record says so', async () => {
+      const record = await world.store.records.load(sessionId);
+      return record?.reservation?.bytes === 1_024_000 && record.reservation.tokens === 1_016;
+    });
+    call.cancel();
+    await eventually('the session is left', () => world.driver.find(sessionId) === null);
+    assert.equal(await reserved(), 0);
+  });
+
   test('starts chunks while the upload is open, with 128 tokens held back', async () => {
     const call = generate(world, { maxNewTokens: 16 });
     call.send({ tokenIds: { ids: ids(2_175) } });

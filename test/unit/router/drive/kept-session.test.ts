@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { status } from '@grpc/grpc-js';
+import { newRecord } from '../../../support/session-record.js';
 import { unaryCall } from '../../../../services/platform/rpc/client.js';
 import {
   eventually,
@@ -208,6 +210,82 @@ describe('a kept session', () => {
     next.send({ text: Buffer.from('more') });
     next.close();
     assert.equal(await next.ended, null);
+  });
+
+  describe('of another router', () => {
+    const call = async (
+      method: 'cancelSession' | 'releaseSession',
+      sessionId: string,
+    ): Promise<{ cancelled?: boolean; released?: boolean }> =>
+      unaryCall(world.client, method, { sessionId }, { timeoutMs: 5_000 });
+
+    async function keptElsewhere(state: 'kept' | 'decoding'): Promise<string> {
+      const sessionId = randomBytes(16).toString('hex');
+      const record = { ...newRecord(sessionId), state, decodeId: 'decode-1' };
+      const reservation = { storeId: 'store-1', bytes: 4_096, tokens: 4 };
+      await world.store.records.create({ ...record, reservation }, 'router-other');
+      await world.store.reservations.reserve('store-1', sessionId, 4_096, 1e9);
+      return sessionId;
+    }
+
+    test('is named as such, not as absent', async () => {
+      const sessionId = await keptElsewhere('kept');
+      for (const method of ['cancelSession', 'releaseSession'] as const) {
+        if (method === 'cancelSession') await finish(sessionId);
+        await assert.rejects(call(method, sessionId), /SESSION_BUSY|another router/);
+      }
+      assert.deepEqual(world.worker.releases, []);
+      await world.store.records.dropLease(sessionId, 'router-other');
+      await call('releaseSession', sessionId);
+    });
+
+    for (const [method, state, ended] of [
+      ['releaseSession', 'kept', 'finished'],
+      ['cancelSession', 'kept', 'cancelled'],
+      ['cancelSession', 'decoding', 'cancelled'],
+    ] as const) {
+      test(`that is gone is freed by ${method} while it is ${state}`, async () => {
+        const sessionId = await keptElsewhere(state);
+        await world.store.records.dropLease(sessionId, 'router-other');
+        const answer = await call(method, sessionId);
+        assert.equal(answer.cancelled ?? answer.released, true);
+        assert.deepEqual(world.worker.releases, [{ sessionId, epoch: 1 }]);
+        assert.deepEqual(world.decode.releases, [sessionId]);
+        assert.equal((await world.store.records.load(sessionId))?.state, ended);
+        assert.equal(await world.store.reservations.reservedBytes('store-1'), 0);
+        const again = await call(method, sessionId);
+        assert.equal(again.cancelled ?? again.released, false);
+      });
+    }
+
+    /** Its last turn has ended well. */
+    async function finish(sessionId: string): Promise<void> {
+      const { policy } = newRecord(sessionId);
+      await world.store.events.append(sessionId, 1, {
+        type: 'finished',
+        finishReason: 'stop',
+        text: '',
+        keptUntilUnixMs: Date.now() + 60_000,
+        report: {
+          ...{ policy, promptTokens: 1, cachedTokens: 0, completionTokens: 1 },
+          ...{ timeToFirstTokenMs: 1, prefillMs: 1, decodeMs: 1, segmentBytes: 1, privateBytes: 1 },
+          ...{ workerIds: ['worker-1'], decodeId: 'decode-1', promptReran: false },
+        },
+      });
+    }
+  });
+
+  test('cannot be released during a turn', async () => {
+    const { sessionId } = await firstTurn(20_000);
+    world.decode.gate = async () => new Promise(() => undefined);
+    const next = nextTurn(sessionId);
+    next.send({ text: Buffer.from('more') });
+    next.close();
+    await next.until(({ event }) => event === 'accepted');
+    const request = unaryCall(world.client, 'releaseSession', { sessionId }, { timeoutMs: 5_000 });
+    await assert.rejects(request, /not idle/);
+    next.cancel();
+    await eventually('it is freed', () => world.driver.find(sessionId) === null);
   });
 
   test('that is unknown or over is said so', async () => {
