@@ -68,6 +68,14 @@ export const ROUTER_SETTINGS = defineSettings('router', {
     unit: 'ms',
     description: 'Longest time that a session is kept for another turn',
   }),
+  uploadIdleMs: integerSetting({
+    env: 'ROUTER_UPLOAD_IDLE_MS',
+    default: 60_000,
+    min: 1,
+    max: 2 ** 31 - 1,
+    unit: 'ms',
+    description: 'How long an open upload may send nothing before its session is ended',
+  }),
   shutdownGraceMs: integerSetting({
     env: 'ROUTER_SHUTDOWN_GRACE_MS',
     default: 5_000,

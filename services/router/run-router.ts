@@ -42,9 +42,9 @@ export async function runRouter(
     },
     settings,
   );
-  const { defaultMaxPromptTokens } = settings;
+  const { defaultMaxPromptTokens, uploadIdleMs } = settings;
   const service = makeRouterService(
-    { models, driver, store, fleet, workers, decodes, log, defaultMaxPromptTokens },
+    { models, driver, store, fleet, workers, decodes, log, defaultMaxPromptTokens, uploadIdleMs },
     { log, metrics },
   );
   const server = await startServer({

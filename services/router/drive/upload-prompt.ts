@@ -1,4 +1,5 @@
 import { ServingError } from '../../domain/serving-error.js';
+import { settledWithin } from './redis-gap.js';
 import type { PromptEncoder, PromptPart } from '../tokenizer/prompt-encoder.js';
 
 /** Where a prompt's ids go. */
@@ -30,5 +31,29 @@ export async function uploadPrompt(
         ? error
         : new ServingError('INTERNAL', 'internal error', {}, { cause: error }),
     );
+  }
+}
+
+/**
+ * The parts as they come. The clock runs only while the next part is waited for, not while one is
+ * encoded.
+ * @throws ServingError DEADLINE_EXCEEDED when none comes, nor the upload's end, within `idleMs`
+ */
+export async function* withinIdleLimit(
+  parts: AsyncIterable<PromptPart>,
+  idleMs: number,
+): AsyncGenerator<PromptPart, void, undefined> {
+  const iterator = parts[Symbol.asyncIterator]();
+  for (;;) {
+    const arriving = iterator.next();
+    if (!(await settledWithin(idleMs, arriving))) {
+      throw new ServingError(
+        'DEADLINE_EXCEEDED',
+        `no part of the prompt came for ${String(idleMs)} ms; send parts without such pauses, close the upload after the last one, or raise ROUTER_UPLOAD_IDLE_MS`,
+      );
+    }
+    const next = await arriving;
+    if (next.done === true) return;
+    yield next.value;
   }
 }

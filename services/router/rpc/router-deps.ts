@@ -15,4 +15,6 @@ export interface RouterDeps {
   readonly decodes: DecodePeers;
   readonly log: Log;
   readonly defaultMaxPromptTokens: number;
+  /** An upload that sends nothing for so long ends. */
+  readonly uploadIdleMs: number;
 }

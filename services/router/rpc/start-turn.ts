@@ -5,7 +5,7 @@ import type { GenerationHeader } from '../admission/generation-header.js';
 import { collectTurn } from '../drive/collect-turn.js';
 import type { SessionRun } from '../drive/session-run.js';
 import { unlessAborted } from '../drive/redis-gap.js';
-import { uploadPrompt } from '../drive/upload-prompt.js';
+import { uploadPrompt, withinIdleLimit } from '../drive/upload-prompt.js';
 import { PromptEncoder, type PromptPart } from '../tokenizer/prompt-encoder.js';
 import type { RouterDeps } from './router-deps.js';
 
@@ -28,9 +28,10 @@ export async function startTurn(
   deps: RouterDeps,
 ): Promise<StartedTurn> {
   const { continueSessionId } = header;
+  const arriving = withinIdleLimit(parts, deps.uploadIdleMs);
   return continueSessionId === null
-    ? startSession(header, parts, context, deps)
-    : continueSession(header, continueSessionId, parts, context, deps);
+    ? startSession(header, arriving, context, deps)
+    : continueSession(header, continueSessionId, arriving, context, deps);
 }
 
 async function startSession(

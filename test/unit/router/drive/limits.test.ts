@@ -5,6 +5,7 @@ import type { GenerationHeader } from '../../../../services/router/admission/gen
 import { eventually, generate, type RouterWorld, startRouterWorld } from './router-world.js';
 
 const MAX_SESSIONS = 3;
+const UPLOAD_IDLE_MS = 500;
 const HEADER: GenerationHeader = {
   ...{ model: 'needle', temperature: 0, topK: 0, topP: null, seed: null, maxNewTokens: 16 },
   ...{ stopTexts: [], ignoreEos: false, prefillPolicy: null, cachePolicy: null, deadlineMs: 0 },
@@ -16,7 +17,7 @@ const HEADER: GenerationHeader = {
 describe('the limits of a router', () => {
   let world: RouterWorld;
   before(async () => {
-    world = await startRouterWorld(MAX_SESSIONS);
+    world = await startRouterWorld(MAX_SESSIONS, UPLOAD_IDLE_MS);
   });
   after(async () => {
     await world.stop();
@@ -39,6 +40,29 @@ describe('the limits of a router', () => {
       sessionIds().every((sessionId) => world.driver.find(sessionId) === null),
     );
     assert.equal(await world.store.reservations.reservedBytes('store-1'), 0);
+  });
+
+  test('an upload that sends nothing ends, with its parts or without', async () => {
+    for (const parts of [0, 1]) {
+      const call = generate(world, {});
+      for (let i = 0; i < parts; i += 1) call.send({ text: Buffer.from('the beginning') });
+      const error = await call.ended;
+      assert.equal(error?.code, status.DEADLINE_EXCEEDED);
+      assert.match(error.details, /no part .* 500 ms; .*ROUTER_UPLOAD_IDLE_MS/);
+      const { sessionId } = call.responses[0] ?? { sessionId: '' };
+      await eventually('it is left', () => world.driver.find(sessionId) === null);
+    }
+    assert.equal(await world.store.reservations.reservedBytes('store-1'), 0);
+  });
+
+  test('an upload that pauses for less goes on', async () => {
+    const call = generate(world, { maxNewTokens: 4 });
+    for (let i = 0; i < 3; i += 1) {
+      call.send({ text: Buffer.from('more ') });
+      await new Promise((resolve) => setTimeout(resolve, UPLOAD_IDLE_MS / 2));
+    }
+    call.close();
+    assert.equal(await call.ended, null);
   });
 
   test('a session that opens while the router shuts down leaves nothing behind', async () => {

@@ -39,7 +39,10 @@ export interface RouterWorld {
   stop(): Promise<void>;
 }
 
-export async function startRouterWorld(maxSessions = 100): Promise<RouterWorld> {
+export async function startRouterWorld(
+  maxSessions = 100,
+  uploadIdleMs = 60_000,
+): Promise<RouterWorld> {
   const redis = await startRedis();
   const log = makeLog('test', 'silent');
   const store = await openSessionStore(redis.url, log);
@@ -74,6 +77,7 @@ export async function startRouterWorld(maxSessions = 100): Promise<RouterWorld> 
       decodes: decode,
       log,
       defaultMaxPromptTokens: 131_072,
+      uploadIdleMs,
     },
     { log, metrics: registry },
   );
