@@ -26,7 +26,8 @@ export function sessionBytes(tokens: number, kvBytesPerToken: number): number {
  * All lanes that could take a session of a model, best first: the emptiest store, then the least
  * busy worker and decode.
  *
- * @throws ServingError NO_WORKER or NO_DECODE when there is none
+ * @throws ServingError NO_WORKER or NO_DECODE when there is none, TOO_MANY_SESSIONS when all of
+ *   their decodes are full
  */
 export function rankLanes(
   model: string,
@@ -49,23 +50,40 @@ export function rankLanes(
     );
   }
   const decodes = fit.filter(({ role }) => role === 'decode');
-  const lanes = workers.flatMap((worker) => {
-    const [decode] = decodes
-      .filter(({ storeId }) => storeId === worker.storeId)
-      .sort((a, b) => busy(a, load) - busy(b, load));
-    return decode === undefined ? [] : [{ worker, decode }];
-  });
-  if (lanes.length === 0) {
+  const paired = workers.map((worker) => ({
+    worker,
+    decodes: decodes.filter(({ storeId }) => storeId === worker.storeId),
+  }));
+  if (paired.every((lane) => lane.decodes.length === 0)) {
     throw new ServingError(
       'NO_DECODE',
       `no decode of model ${model} shares a value store with a worker now; start one beside it or try again`,
       { retryAfterMs: FLEET_RETRY_MS },
     );
   }
+  const lanes = paired.flatMap(({ worker, decodes: near }) => {
+    const [decode] = near
+      .filter((member) => member.maxSessions === 0 || busy(member, load) < member.maxSessions)
+      .sort((a, b) => busy(a, load) - busy(b, load));
+    return decode === undefined ? [] : [{ worker, decode }];
+  });
+  if (lanes.length === 0) throw decodesFull(model, decodes);
   return lanes.sort(
     (a, b) =>
       fullness(a.worker, load) - fullness(b.worker, load) ||
       busy(a.worker, load) - busy(b.worker, load),
+  );
+}
+
+function decodesFull(model: string, decodes: readonly FleetMember[]): ServingError {
+  const most = String(decodes.reduce((total, { maxSessions }) => total + maxSessions, 0));
+  return new ServingError(
+    'TOO_MANY_SESSIONS',
+    `the decodes of model ${model} hold their ${most} sessions; try again, or start another decode`,
+    {
+      retryAfterMs: FLEET_RETRY_MS,
+      quota: { subject: 'decode sessions', description: `at most ${most} at a time` },
+    },
   );
 }
 

@@ -15,7 +15,7 @@ export interface PlacedSession {
 
 /**
  * Reserves host memory for a session on the best lane that has room.
- * @throws ServingError NO_WORKER, NO_DECODE, VALUE_STORE_FULL
+ * @throws ServingError NO_WORKER, NO_DECODE, TOO_MANY_SESSIONS, VALUE_STORE_FULL
  */
 export async function reserveLane(
   request: {

@@ -64,6 +64,37 @@ describe('lanes', () => {
     assert.deepEqual(ranked(members, load), ['worker-c decode-c', 'worker-a decode-c']);
   });
 
+  test('pass over decodes that are full, by their heartbeat or by what this router has placed', () => {
+    const members = [
+      ...pair('a'),
+      fakeMember('decode', {
+        memberId: 'decode-b',
+        storeId: 'a',
+        maxSessions: 2,
+        activeSessions: 2,
+      }),
+      fakeMember('decode', { memberId: 'decode-c', storeId: 'a', maxSessions: 1 }),
+    ];
+    const placedSessions = new Map([
+      ['decode-a', 5],
+      ['decode-c', 1],
+    ]);
+    assert.deepEqual(ranked(members, { ...IDLE, placedSessions }), ['worker-a decode-a']);
+  });
+
+  test('with full decodes only are refused, with the time to ask again', () => {
+    const [worker, decode] = pair('a');
+    assert.ok(worker !== undefined && decode !== undefined);
+    assert.throws(
+      () => ranked([worker, { ...decode, maxSessions: 4, activeSessions: 4 }]),
+      (error) =>
+        error instanceof ServingError &&
+        error.code === 'TOO_MANY_SESSIONS' &&
+        (error.details.retryAfterMs ?? 0) > 0 &&
+        error.details.quota !== undefined,
+    );
+  });
+
   const absent: { name: string; members: FleetMember[]; code: string }[] = [
     { name: 'nobody', members: [], code: 'NO_WORKER' },
     { name: 'only draining workers', members: pair('a', { draining: true }), code: 'NO_WORKER' },
