@@ -9,6 +9,7 @@ import type { GetStatusResponse__Output } from '../../proto/gen/longshadow/route
 import { heldBy, MODEL, startTestCluster, type TestCluster } from '../support/cluster.js';
 import { generate, idParts } from '../support/generate.js';
 import { needleSample } from '../support/needle-samples.js';
+import { isPrefillDone, openCall } from '../support/open-call.js';
 import { poll } from '../support/poll.js';
 
 /** From the router's seeing the disconnect, which comes after the kill, to everything free. */
@@ -122,6 +123,48 @@ test('killed in the middle of prefill', async () => {
   await freesAfterKill(victim);
 });
 
+test('killed at the last progress of prefill: sealing, or decode just starts', async () => {
+  const victim = new Victim({ maxNewTokens: 4_000 }, needleSample(0).prompt, true);
+  await victim.sees(isPrefillDone);
+  victim.kill();
+  await poll(() => cluster.status(), isFree, FREE_WITHIN_MS);
+});
+
+// A killed process is seen some milliseconds late; a reset stream at once.
+for (const afterMs of [0, 3, 6, 12]) {
+  test(`gone ${afterMs} ms after the last progress of prefill`, async () => {
+    const call = openCall(cluster.client, { maxNewTokens: 4_000 }, needleSample(0).prompt);
+    await call.sees(isPrefillDone);
+    await new Promise((resolve) => setTimeout(resolve, afterMs));
+    call.leave();
+    await poll(() => cluster.status(), isFree, FREE_WITHIN_MS);
+  });
+}
+
+test('killed while a second turn is appended', async () => {
+  const continueSessionId = await keptSession({ keepSessionMs: 60_000 });
+  const victim = new Victim(
+    { maxNewTokens: 4_000, continueSessionId },
+    needleSample(1).prompt.slice(0, 100),
+    true,
+  );
+  await victim.sees(({ accepted }) => (accepted ?? null) !== null);
+  victim.kill();
+  await poll(() => cluster.status(), isFree, FREE_WITHIN_MS);
+});
+
+test('gone at the first event of a second turn', async () => {
+  const continueSessionId = await keptSession({ keepSessionMs: 60_000 });
+  const call = openCall(
+    cluster.client,
+    { maxNewTokens: 4_000, continueSessionId },
+    needleSample(1).prompt.slice(0, 100),
+  );
+  await call.sees(({ accepted }) => (accepted ?? null) !== null);
+  call.leave();
+  await poll(() => cluster.status(), isFree, FREE_WITHIN_MS);
+});
+
 test('killed while it decodes', async () => {
   const victim = new Victim({ maxNewTokens: 4_000 }, needleSample(0).prompt, true);
   await victim.sees(({ token }) => (token?.index ?? 0) >= 5);
@@ -154,6 +197,47 @@ test('with on_disconnect = keep the session ends when nobody has come back in ti
   assert.ok(performance.now() - killedMs >= 1_000);
 });
 
+test('a grace that ends during a later, connected turn does not hurt that turn', async () => {
+  const graceMs = 3_000;
+  const victim = new Victim(
+    {
+      maxNewTokens: 40,
+      keepSessionMs: 60_000,
+      onDisconnect: 'ON_DISCONNECT_KEEP',
+      resumeGraceMs: graceMs,
+    },
+    needleSample(0).prompt,
+    true,
+  );
+  await victim.sees(({ token }) => (token?.index ?? 0) >= 1);
+  victim.kill();
+  const goneMs = performance.now();
+  const continueSessionId = victim.events[0]?.sessionId ?? '';
+  await untilKept(continueSessionId);
+  const call = openCall(
+    cluster.client,
+    { maxNewTokens: 20_000, continueSessionId },
+    needleSample(1).prompt.slice(0, 20),
+  );
+  await call.sees(({ token }) => (token ?? null) !== null);
+  assert.ok(performance.now() - goneMs < graceMs, 'the turn began too late to test anything');
+  const overMs = goneMs + graceMs + 1_000;
+  await poll(
+    () => performance.now(),
+    (now) => now > overMs,
+    10_000,
+    50,
+  );
+  const seen = call.events.length;
+  await poll(
+    () => call.events.length,
+    (now) => now > seen,
+    2_000,
+  );
+  call.leave();
+  await poll(() => cluster.status(), isFree, FREE_WITHIN_MS);
+});
+
 test('afterwards the cluster answers as before', async () => {
   const { prompt, answer } = needleSample(0);
   const result = await generate(cluster.client, { maxNewTokens: 20 }, idParts(prompt));
@@ -163,4 +247,24 @@ test('afterwards the cluster answers as before', async () => {
 async function decodeSteps(): Promise<number> {
   const { members } = await cluster.status();
   return Number(members.find(({ role }) => role === 'decode')?.decodeSteps);
+}
+
+/** Its id, once it is idle. */
+async function keptSession(header: GenerateHeader): Promise<string> {
+  const { sessionId } = await generate(
+    cluster.client,
+    { maxNewTokens: 4, ignoreEos: true, ...header },
+    idParts(needleSample(0).prompt.slice(0, 600)),
+  );
+  await untilKept(sessionId);
+  return sessionId;
+}
+
+async function untilKept(wanted: string): Promise<void> {
+  await poll(
+    () => cluster.status(),
+    ({ sessions }) =>
+      sessions.some(({ sessionId, state }) => sessionId === wanted && state === 'kept'),
+    30_000,
+  );
 }
