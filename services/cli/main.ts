@@ -13,7 +13,9 @@ Examples:
   longshadow generate --router 127.0.0.1:7000 --model needle --prompt "Call me"
   longshadow status --router 127.0.0.1:7000
   longshadow models inspect models/needle
-  longshadow demo`;
+  longshadow demo
+
+From a checkout \`longshadow\` is \`npm run -s longshadow --\`.`;
 
 const program = new Command('longshadow')
   .description('A serving cluster for million-token prompts')

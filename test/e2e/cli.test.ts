@@ -152,51 +152,6 @@ test('models inspect tells shape, size and tokenizer of the embedded model', asy
   assert.match(human.stdout, /384 MiB at 128K tokens, 3\.0 GiB at 1M/);
 });
 
-/** Arguments that must fail, and what the one line on stderr names. */
-const REFUSED: readonly (readonly [string, readonly string[], RegExp])[] = [
-  ['no command', [], /Usage: longshadow/],
-  ['an unknown command', ['fly'], /unknown command 'fly'/],
-  ['a missing model folder', ['models', 'inspect', '/nowhere'], /MODEL_INVALID.*\/nowhere/],
-  [
-    'a missing ids file',
-    ['greedy', '--model', NEEDLE_MODEL, '--ids', '/no.json', '--count', '1'],
-    /\/no\.json/,
-  ],
-  [
-    'a count of 0',
-    ['greedy', '--model', NEEDLE_MODEL, '--ids', 'x', '--count', '0'],
-    /integer from 1/,
-  ],
-  [
-    'an unknown device',
-    ['logits', '--model', 'm', '--ids', 'x', '--out', 'y', '--device', 'tpu'],
-    /cpu, reference/,
-  ],
-  [
-    'a router that is not there',
-    ['status', '--router', '127.0.0.1:1'],
-    /no router answers at 127\.0\.0\.1:1/,
-  ],
-  [
-    'two prompts',
-    ['generate', '--router', '127.0.0.1:1', '--model', 'm', '--prompt', 'a', '--file', 'b'],
-    /give the prompt once/,
-  ],
-  [
-    'a missing prompt file',
-    ['generate', '--router', '127.0.0.1:1', '--model', 'm', '--file', '/no.txt'],
-    /\/no\.txt/,
-  ],
-];
-
-for (const [what, args, message] of REFUSED) {
-  test(`${what} is one clear error with status 1`, async () => {
-    const { stderr } = await runCli(args, { expectCode: 1 });
-    assert.match(stderr, message);
-    assert.doesNotMatch(stderr, /^\s+at /m, 'no stack trace');
-  });
-}
-
 test("the router's refusal reaches the user with its code", async () => {
   const { stderr } = await runCli(
     ['generate', '--router', cluster.address, '--model', 'nobody', '--prompt', 'a'],
@@ -208,6 +163,44 @@ test("the router's refusal reaches the user with its code", async () => {
     { expectCode: 1 },
   );
   assert.match(policy.stderr, /^error: POLICY_NOT_AVAILABLE: /);
+});
+
+test('a chat file that is not UTF-8 is refused, not repaired', async () => {
+  const chat = join(folder, 'latin1.json');
+  writeFileSync(chat, Buffer.from('[{"role": "user", "content": "Caf\u00e9"}]', 'latin1'));
+  const { stderr } = await runCli(['generate', ...target(), '--chat', chat], { expectCode: 1 });
+  assert.match(stderr, /^error: BAD_REQUEST: .*latin1\.json: .*utf-8/i);
+});
+
+test('a refusal ends generate although standard input is still open', async () => {
+  const args = ['generate', '--router', cluster.address, '--model', 'nobody', '-'];
+  const child = spawn(process.execPath, ['--import', 'tsx', CLI_PATH, ...args], { stdio: 'pipe' });
+  const [errors] = await Promise.all([text(child.stderr), once(child, 'exit')]);
+  assert.equal(child.exitCode, 1);
+  assert.match(errors, /^error: UNKNOWN_MODEL: /);
+});
+
+test('Ctrl-C ends generate although standard input is still open', async () => {
+  const child = spawn(
+    process.execPath,
+    ['--import', 'tsx', CLI_PATH, 'generate', ...target(), '-'],
+    { stdio: 'pipe' },
+  );
+  child.stdin.write('Call me Ishmael. ');
+  await poll(
+    () => cluster.status(),
+    ({ sessions }) => sessions.length === 1,
+    10_000,
+  );
+  child.kill('SIGINT');
+  const [errors] = await Promise.all([text(child.stderr), once(child, 'exit')]);
+  assert.equal(child.exitCode, 130);
+  assert.equal(errors, '\ncancelled\n');
+  await poll(
+    () => cluster.status(),
+    ({ sessions }) => sessions.length === 0,
+    2_000,
+  );
 });
 
 test('every command has help with examples', async () => {

@@ -1,5 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync, readdirSync, rmSync, rmdirSync, statSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  rmdirSync,
+  statSync,
+} from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import { ServingError } from '../../domain/serving-error.js';
@@ -97,7 +105,7 @@ export const CLUSTER_ID_VARIABLE = 'LONGSHADOW_CLUSTER_ID';
 
 function makePrivateDirectory(path: string): void {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeDirectories(path);
     const { uid, mode } = statSync(path);
     if (uid === userInfo().uid && (mode & 0o022) === 0) return;
   } catch (error) {
@@ -112,6 +120,18 @@ function makePrivateDirectory(path: string): void {
     `the value store ${path} belongs to another user or others may write to it; ` +
       'give another folder with --store',
   );
+}
+
+/** As mkdir -p. Node's recursive mkdirSync never returns where the kernel says ENOENT, as in /proc. */
+function makeDirectories(path: string): void {
+  if (existsSync(path)) return;
+  const parent = dirname(path);
+  if (parent !== path) makeDirectories(parent);
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error; // EEXIST: made meanwhile
+  }
 }
 
 function listDirectory(path: string): string[] {

@@ -32,11 +32,13 @@ export interface RedisChild {
  * Starts redis-server on a unix socket in `directory`: nothing listens on a port and nothing is
  * written to disk.
  *
- * @throws ServingError REDIS_UNAVAILABLE without a redis-server, or when it does not answer
+ * @throws ServingError REDIS_UNAVAILABLE without a redis-server, or when it does not answer; the
+ *   signal's reason
  */
 export async function startRedisChild(
   directory: string,
   environment: NodeJS.ProcessEnv,
+  signal?: AbortSignal,
 ): Promise<RedisChild> {
   const program = findProgram('redis-server', environment['PATH'] ?? '');
   if (program === null) {
@@ -59,7 +61,7 @@ export async function startRedisChild(
     ['-c', KEEPER, 'longshadow-redis', program, ...redisArguments(directory, socket)],
     environment,
   );
-  await waitForPong(child, socket);
+  await waitForPong(child, socket, signal);
   return { url: `unix://${socket}`, child };
 }
 
@@ -83,14 +85,19 @@ function redisArguments(directory: string, socket: string): string[] {
   return Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
 }
 
-async function waitForPong(child: SupervisedChild, socket: string): Promise<void> {
+async function waitForPong(
+  child: SupervisedChild,
+  socket: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const deadline = Date.now() + READY_WITHIN_MS;
-  while (child.running && Date.now() < deadline) {
+  while (child.running && Date.now() < deadline && signal?.aborted !== true) {
     if (await answersPing(socket)) return;
     await sleep(10);
   }
   child.endInput();
   await child.waitOrKill(1_000);
+  signal?.throwIfAborted();
   throw new ServingError(
     'REDIS_UNAVAILABLE',
     `redis-server did not answer on ${socket}; it wrote:\n${child.lastLines().join('\n')}`,

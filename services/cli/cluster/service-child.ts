@@ -14,17 +14,27 @@ export interface ServiceChild {
   readonly address: string;
 }
 
+export interface ServiceStart {
+  /** Ends the start at once: the child is killed. */
+  readonly signal?: AbortSignal;
+  /** Hears of the process as soon as there is one. */
+  readonly onSpawn?: (pid: number) => void;
+}
+
 /**
  * Starts a service and waits for its line `longshadow-<role> ready <host:port>`.
  *
- * @throws ServingError INTERNAL with the child's last lines, when it ends or is not ready in time
+ * @throws ServingError: the child's own error, else INTERNAL with its last lines, when it ends or is
+ *   not ready in time; the signal's reason
  */
 export async function startServiceChild(
   role: ServiceRole,
   environment: NodeJS.ProcessEnv,
   readyWithinMs: number,
   onLog: (role: ServiceRole, line: string) => void,
+  { signal, onSpawn }: ServiceStart = {},
 ): Promise<ServiceChild> {
+  signal?.throwIfAborted();
   let sawReady: (address: string) => void = () => undefined;
   const ready = new Promise<string>((resolve) => {
     sawReady = resolve;
@@ -37,16 +47,18 @@ export async function startServiceChild(
     environment,
     (stream, line) => {
       const address = stream === 'stdout' ? readyLine.exec(line)?.[1] : undefined;
-      if (address === undefined) onLog(role, line);
-      else sawReady(address);
+      if (address !== undefined) sawReady(address);
+      else if (!isOwnError(line)) onLog(role, line); // its error becomes ours
     },
   );
-  const address = await firstOf(ready, child, readyWithinMs);
+  onSpawn?.(child.pid);
+  const address = await firstOf(ready, child, readyWithinMs, signal);
   if (address !== null) return { role, child, address };
 
   const ended = !child.running;
   if (!ended) child.signal('SIGKILL');
   await child.waitOrKill(1_000);
+  signal?.throwIfAborted();
   throw startFailure(role, child.lastLines(), ended ? null : readyWithinMs);
 }
 
@@ -84,6 +96,11 @@ function parseFatal(line: string): { code: ErrorCode; message: string } | null {
   }
 }
 
+/** A fatal log line that says what is wrong; one without a code is a bug, and its stack matters. */
+function isOwnError(line: string): boolean {
+  return (parseFatal(line)?.code ?? 'INTERNAL') !== 'INTERNAL';
+}
+
 /** Sends SIGTERM and waits; kills what is left after `graceMs`. */
 export async function stopServiceChild(service: ServiceChild, graceMs: number): Promise<void> {
   service.child.signal('SIGTERM');
@@ -94,15 +111,22 @@ async function firstOf(
   ready: Promise<string>,
   child: SupervisedChild,
   readyWithinMs: number,
+  signal: AbortSignal | undefined,
 ): Promise<string | null> {
   let timer: NodeJS.Timeout | undefined;
+  let giveUp: () => void = () => undefined;
   const timeout = new Promise<null>((resolve) => {
-    timer = setTimeout(resolve, readyWithinMs, null);
+    giveUp = () => {
+      resolve(null);
+    };
+    timer = setTimeout(giveUp, readyWithinMs);
   });
+  signal?.addEventListener('abort', giveUp, { once: true });
   try {
     return await Promise.race([ready, child.exited.then(() => null), timeout]);
   } finally {
     clearTimeout(timer);
+    signal?.removeEventListener('abort', giveUp);
   }
 }
 

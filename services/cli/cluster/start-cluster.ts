@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import { redisOptions } from '../../platform/redis-url.js';
 import {
   CLUSTER_ID_VARIABLE,
   createClusterDirectories,
@@ -31,6 +32,8 @@ export interface ClusterOptions {
   /** Bound for each service to open its model and listen. */
   readonly readyWithinMs: number;
   readonly onLog: (role: ServiceRole, line: string) => void;
+  /** Stops the start at once. */
+  readonly signal?: AbortSignal;
 }
 
 export interface ClusterMember {
@@ -41,10 +44,12 @@ export interface ClusterMember {
 
 const STOP_GRACE_MS = 10_000;
 
-/** REDIS_URL; null when it is unset or empty. */
+/** REDIS_URL; null when it is unset or empty. @throws ServingError BAD_REQUEST if it is no such URL */
 export function redisUrlOf(environment: NodeJS.ProcessEnv): string | null {
   const url = environment['REDIS_URL'];
-  return url === undefined || url === '' ? null : url;
+  if (url === undefined || url === '') return null;
+  redisOptions(url);
+  return url;
 }
 
 /** A running local cluster. */
@@ -69,8 +74,12 @@ export class Cluster {
     this.routerAddress = services.find(({ role }) => role === 'router')?.address ?? '';
   }
 
-  /** Starts everything and waits until it serves; on failure nothing is left. */
+  /**
+   * Starts everything and waits until it serves; on failure nothing is left.
+   * @throws ServingError of what could not start; the signal's reason
+   */
   static async start(options: ClusterOptions): Promise<Cluster> {
+    const { signal } = options;
     const directories = createClusterDirectories(options.storeBase ?? defaultStoreBase());
     const common = { ...options.environment, [CLUSTER_ID_VARIABLE]: directories.clusterId };
     const janitor = await Janitor.start(directories, common);
@@ -78,7 +87,7 @@ export class Cluster {
     const services: ServiceChild[] = [];
     try {
       if (options.redisUrl === null) {
-        redis = await startRedisChild(directories.temporary, common);
+        redis = await startRedisChild(directories.temporary, common, signal);
         janitor.waitFor(redis.child.pid);
       }
       const redisUrl = options.redisUrl ?? redis?.url ?? '';
@@ -91,9 +100,11 @@ export class Cluster {
           storeDirectory: directories.store,
         });
         const { readyWithinMs, onLog } = options;
-        const service = await startServiceChild(role, environment, readyWithinMs, onLog);
-        services.push(service);
-        janitor.waitFor(service.child.pid);
+        const onSpawn = (pid: number): void => {
+          janitor.waitFor(pid);
+        };
+        const more = signal === undefined ? { onSpawn } : { signal, onSpawn };
+        services.push(await startServiceChild(role, environment, readyWithinMs, onLog, more));
       };
       const engines = Array.from({ length: options.workers }, () => start('worker', ANY_PORT));
       await allOrFirstError([...engines, start('decode', ANY_PORT)]);

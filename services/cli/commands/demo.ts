@@ -2,9 +2,11 @@ import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { redisUrlOf } from '../cluster/start-cluster.js';
 import { DemoScreen } from '../demo/demo-screen.js';
+import { MOST_NEEDLES } from '../demo/needle-prompt.js';
 import { runDemo } from '../demo/run-demo.js';
 import { EXIT_INTERRUPTED } from './exit-status.js';
 import { integerFrom } from './option-parsers.js';
+import { stopSignal } from './stop-signal.js';
 import { embeddedModelDirectory } from './up.js';
 
 interface DemoFlags {
@@ -25,16 +27,11 @@ export function addDemoCommand(program: Command): void {
     .command('demo')
     .description('Start a cluster, ask for a number hidden in a book, stop everything')
     .option('--tokens <count>', 'length of the prompt', integerFrom(1_000), 32_000)
-    .option('--needles <count>', 'numbers hidden in it', integerFrom(1), 4)
+    .option('--needles <count>', 'numbers hidden in it', integerFrom(1, MOST_NEEDLES), 4)
     .option('--seed <number>', 'chooses keys and numbers', integerFrom(0), 1)
     .addHelpText('after', EXAMPLES)
     .action(async ({ tokens, needles, seed }: DemoFlags) => {
-      const interrupt = new AbortController();
-      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-        process.once(signal, () => {
-          interrupt.abort();
-        });
-      }
+      const stop = stopSignal();
       const colours = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
       const modelDirectory = embeddedModelDirectory();
       const options = {
@@ -48,9 +45,9 @@ export function addDemoCommand(program: Command): void {
       };
       const screen = new DemoScreen(process.stdout, colours);
       try {
-        if (!(await runDemo(options, screen, interrupt.signal))) process.exitCode = 1;
+        if (!(await runDemo(options, screen, stop))) process.exitCode = 1;
       } catch (error) {
-        if (!interrupt.signal.aborted) throw error;
+        if (!stop.aborted) throw error;
         process.stderr.write('cancelled; everything is stopped\n');
         process.exitCode = EXIT_INTERRUPTED;
       }

@@ -1,15 +1,26 @@
-import { createReadStream } from 'node:fs';
+import { open } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
 import { Option, type Command } from 'commander';
 import { ServingError } from '../../domain/serving-error.js';
 import type { TokenRange } from '../../domain/token-range.js';
 import { readJson, readTokenIds } from '../engine/token-ids-file.js';
+import { describeError } from '../output/describe-error.js';
 import { formatBytes, formatCount, formatDuration, tokensPerSecond } from '../output/format.js';
 import { PrefillProgress } from '../output/prefill-progress.js';
 import type { AnswerEvent, AnswerReport } from '../rpc/answer-events.js';
 import type { ChatMessage, Prompt } from '../rpc/prompt-parts.js';
 import { RouterClient, type GenerateOptions } from '../rpc/router-client.js';
 import { EXIT_INTERRUPTED } from './exit-status.js';
-import { collectRange, finiteNumber, hostPort, integerFrom, unsigned64 } from './option-parsers.js';
+import {
+  collectRange,
+  finiteNumber,
+  hostPort,
+  integerFrom,
+  LEAST_INT32,
+  MOST_INT32,
+  MOST_UINT32,
+  unsigned64,
+} from './option-parsers.js';
 
 interface GenerateFlags {
   readonly router: string;
@@ -56,9 +67,13 @@ export function addGenerateCommand(program: Command): void {
     .option('--file <path>', 'UTF-8 file with the prompt')
     .option('--ids <path>', 'JSON file with token ids')
     .option('--chat <path>', 'JSON file with chat messages')
-    .option('--max-new-tokens <count>', 'tokens to generate at most', integerFrom(1))
+    .option('--max-new-tokens <count>', 'tokens to generate at most', integerFrom(1, MOST_UINT32))
     .option('--temperature <number>', '0 is greedy', finiteNumber)
-    .option('--top-k <count>', 'keep the k likeliest tokens; 0: all', integerFrom(-(2 ** 31)))
+    .option(
+      '--top-k <count>',
+      'keep the k likeliest tokens; 0: all',
+      integerFrom(LEAST_INT32, MOST_INT32),
+    )
     .option('--top-p <share>', 'keep the smallest set with this probability', finiteNumber)
     .option('--seed <number>', 'same seed, same tokens', unsigned64)
     .option('--stop <text...>', 'texts that end the answer')
@@ -78,7 +93,7 @@ export function addGenerateCommand(program: Command): void {
       ]),
     )
     .option('--max-prompt-tokens <count>', 'what memory is reserved for', integerFrom(1))
-    .option('--deadline-ms <ms>', 'cancel after this time', integerFrom(-(2 ** 31)))
+    .option('--deadline-ms <ms>', 'cancel after this time', integerFrom(LEAST_INT32))
     .option('--keep-session-ms <ms>', 'keep the session for another turn', integerFrom(0))
     .option('--continue <session>', 'continue a kept session')
     .option(
@@ -203,8 +218,20 @@ async function readPrompt(input: string | undefined, flags: GenerateFlags): Prom
   if (flags.prompt !== undefined) return { kind: 'text', bytes: [Buffer.from(flags.prompt)] };
   if (flags.ids !== undefined) return { kind: 'ids', ids: await readTokenIds(flags.ids) };
   if (flags.chat !== undefined) return { kind: 'chat', messages: await readChat(flags.chat) };
-  if (flags.file !== undefined) return { kind: 'text', bytes: createReadStream(flags.file) };
+  if (flags.file !== undefined) return { kind: 'text', bytes: await openText(flags.file) };
   return { kind: 'text', bytes: process.stdin };
+}
+
+/** @throws ServingError BAD_REQUEST when the file is absent, a folder or not ours to read */
+async function openText(path: string): Promise<Readable> {
+  try {
+    const file = await open(path);
+    if (!(await file.stat()).isDirectory()) return file.createReadStream();
+    await file.close();
+  } catch (error) {
+    throw new ServingError('BAD_REQUEST', `--file ${path}: ${describeError(error)}`);
+  }
+  throw new ServingError('BAD_REQUEST', `--file ${path} is a folder; give a file`);
 }
 
 async function readChat(path: string): Promise<ChatMessage[]> {

@@ -1,12 +1,20 @@
 import { InvalidArgumentError } from 'commander';
+import { redisOptions } from '../../platform/redis-url.js';
 import type { TokenRange } from '../../domain/token-range.js';
 
-/** An integer of at least `least`. */
-export function integerFrom(least: number): (text: string) => number {
+/** Of an unsigned 32-bit field: a larger number would wrap around on the wire. */
+export const MOST_UINT32 = 2 ** 32 - 1;
+export const LEAST_INT32 = -(2 ** 31);
+export const MOST_INT32 = 2 ** 31 - 1;
+
+/** An integer from `least` to `most`. */
+export function integerFrom(least: number, most?: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (!/^-?\d+$/.test(text) || !Number.isSafeInteger(value) || value < least) {
-      throw new InvalidArgumentError(`want an integer from ${String(least)}.`);
+    const isInRange = value >= least && value <= (most ?? Number.MAX_SAFE_INTEGER);
+    if (!/^-?\d+$/.test(text) || !isInRange) {
+      const end = most === undefined ? '' : ` to ${String(most)}`;
+      throw new InvalidArgumentError(`want an integer from ${String(least)}${end}.`);
     }
     return value;
   };
@@ -33,6 +41,16 @@ export function unsigned64(text: string): string {
 export function hostPort(text: string): string {
   if (!/^\S+:\d{1,5}$/.test(text) || Number(text.slice(text.lastIndexOf(':') + 1)) > 65_535) {
     throw new InvalidArgumentError('want HOST:PORT, as 127.0.0.1:7000.');
+  }
+  return text;
+}
+
+/** A Redis URL, checked where its option is known by name. */
+export function redisUrl(text: string): string {
+  try {
+    redisOptions(text);
+  } catch (error) {
+    throw new InvalidArgumentError(`${error instanceof Error ? error.message : String(error)}.`);
   }
   return text;
 }

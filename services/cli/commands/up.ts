@@ -1,7 +1,9 @@
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { fileURLToPath } from 'node:url';
 import { Cluster, redisUrlOf } from '../cluster/start-cluster.js';
-import { hostPort, integerFrom } from './option-parsers.js';
+import { EXIT_INTERRUPTED } from './exit-status.js';
+import { hostPort, integerFrom, redisUrl } from './option-parsers.js';
+import { stopSignal } from './stop-signal.js';
 
 interface UpFlags {
   readonly workers: number;
@@ -45,38 +47,61 @@ export function addUpCommand(program: Command): void {
       '127.0.0.1:7000',
     )
     .option('--store <directory>', 'base of the value store; default: /dev/shm/longshadow-<uid>')
-    .option('--redis <url>', 'a Redis that runs')
-    .option('--log-level <level>', "the services' log on standard error", 'warn')
+    .option('--redis <url>', 'a Redis that runs', redisUrl)
+    .addOption(
+      new Option('--log-level <level>', "the services' log on standard error")
+        .choices(['silent', 'error', 'warn', 'info', 'debug', 'trace'])
+        .default('warn'),
+    )
     .option('--json', 'one JSON line with addresses and process ids when ready')
     .addHelpText('after', EXAMPLES)
     .action(up);
 }
 
 async function up(flags: UpFlags): Promise<void> {
-  const stop = new Promise<null>((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-      process.once(signal, () => {
-        resolve(null);
-      });
-    }
-  });
-  const cluster = await Cluster.start({
-    modelDirectory: flags.model,
-    workers: flags.workers,
-    routerListen: flags.routerListen,
-    storeBase: flags.store ?? null,
-    redisUrl: flags.redis ?? redisUrlOf(process.env),
-    environment: { ...process.env, LONGSHADOW_LOG_LEVEL: flags.logLevel },
-    readyWithinMs: READY_WITHIN_MS,
-    onLog: (_role, line) => process.stderr.write(`${line}\n`),
-  });
+  const stop = stopSignal();
+  const cluster = await startUntilStopped(flags, stop);
+  if (cluster === null) return;
   try {
     process.stdout.write(`${flags.json === true ? asJson(cluster) : describe(cluster)}\n`);
-    const failure = await Promise.race([stop, cluster.unexpectedEnd()]);
+    const stopped = new Promise<null>((resolve) => {
+      stop.addEventListener('abort', () => {
+        resolve(null);
+      });
+      if (stop.aborted) resolve(null);
+    });
+    const failure = await Promise.race([stopped, cluster.unexpectedEnd()]);
     if (failure !== null) throw new Error(failure);
   } finally {
     await cluster.stop();
   }
+}
+
+/** Null if a signal came before the cluster was ready; nothing is left then. */
+async function startUntilStopped(flags: UpFlags, stop: AbortSignal): Promise<Cluster | null> {
+  try {
+    return await startCluster(flags, stop);
+  } catch (error) {
+    if (!stop.aborted) throw error;
+    process.stderr.write('cancelled; everything is stopped\n');
+    process.exitCode = EXIT_INTERRUPTED;
+    return null;
+  }
+}
+
+function startCluster(flags: UpFlags, signal: AbortSignal): Promise<Cluster> {
+  const redisUrl = flags.redis ?? redisUrlOf(process.env);
+  return Cluster.start({
+    modelDirectory: flags.model,
+    workers: flags.workers,
+    routerListen: flags.routerListen,
+    storeBase: flags.store ?? null,
+    redisUrl,
+    environment: { ...process.env, LONGSHADOW_LOG_LEVEL: flags.logLevel },
+    readyWithinMs: READY_WITHIN_MS,
+    onLog: (_role, line) => process.stderr.write(`${line}\n`),
+    signal,
+  });
 }
 
 function asJson(cluster: Cluster): string {
@@ -96,7 +121,7 @@ function describe(cluster: Cluster): string {
   );
   return [
     ...members,
-    `ready: longshadow status --router ${cluster.routerAddress}`,
+    `ready: npm run -s longshadow -- status --router ${cluster.routerAddress}`,
     'Ctrl-C stops everything.',
   ].join('\n');
 }

@@ -13,8 +13,10 @@ export interface Needle {
 
 const FIRST_WORDS = ['amber', 'brisk', 'coral', 'dusty', 'early', 'frosty', 'golden', 'hollow'];
 const SECOND_WORDS = ['anchor', 'beacon', 'candle', 'drum', 'ember', 'falcon', 'garden', 'harbor'];
+/** Keys that differ. */
+export const MOST_NEEDLES = FIRST_WORDS.length * SECOND_WORDS.length;
 
-/** Needles with distinct keys at even depths; the same for the same seed. */
+/** Up to MOST_NEEDLES needles with distinct keys at even depths; the same for the same seed. */
 export function makeNeedles(seed: number, count: number): Needle[] {
   const random = seededRandom(seed);
   const keys = FIRST_WORDS.flatMap((first) => SECOND_WORDS.map((second) => `${first}-${second}`));

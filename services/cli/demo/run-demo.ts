@@ -54,6 +54,7 @@ export async function runDemo(
     onLog: (role, line) => {
       screen.note(`${role}: ${line}`);
     },
+    signal,
   });
   let right = false;
   try {
@@ -87,7 +88,7 @@ async function askCluster(
     const needles = makeNeedles(options.seed, options.needles);
     const asked = needles[Math.floor(needles.length / 2)];
     if (asked === undefined) throw new Error('the demo needs a needle');
-    const { prompt, tokens } = await makePrompt(client, options, needles, asked);
+    const { prompt, tokens } = await makePrompt(client, options, needles, asked, signal);
     screen.step(
       'prompt',
       `${formatCount(tokens)} tokens of Moby Dick with ${String(needles.length)} needles:`,
@@ -116,6 +117,7 @@ async function makePrompt(
   options: DemoOptions,
   needles: readonly Needle[],
   asked: Needle,
+  signal: AbortSignal,
 ): Promise<{ prompt: Prompt; tokens: number }> {
   const book = readBook();
   const promptOf = (characters: number): Prompt => ({
@@ -124,7 +126,10 @@ async function makePrompt(
   });
   const { characters, tokens } = await fitLength(
     options.promptTokens,
-    (length) => client.countTokens(options.model, promptOf(length)),
+    async (length) => {
+      signal.throwIfAborted();
+      return client.countTokens(options.model, promptOf(length));
+    },
     Math.round(options.promptTokens * CHARACTERS_A_TOKEN),
     book.length,
   );

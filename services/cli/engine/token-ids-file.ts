@@ -26,10 +26,11 @@ export async function readTokenIds(path: string): Promise<number[]> {
   });
 }
 
-/** @throws ServingError BAD_REQUEST when the file cannot be read or is not JSON */
+/** @throws ServingError BAD_REQUEST when the file cannot be read, is not UTF-8 or not JSON */
 export async function readJson(path: string): Promise<unknown> {
   try {
-    return JSON.parse(await readFile(path, 'utf8')) as unknown;
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(await readFile(path));
+    return JSON.parse(text) as unknown;
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     throw new ServingError('BAD_REQUEST', `${path}: ${why}`);

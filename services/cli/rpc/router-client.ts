@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { Readable } from 'node:stream';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
 import type { TokenRange } from '../../domain/token-range.js';
 import type { CachePolicy, PrefillPolicy } from '../../domain/policy.js';
@@ -72,10 +73,20 @@ export class RouterClient {
     signal.addEventListener('abort', cancel, { once: true });
     if (signal.aborted) cancel();
     let uploadError: Error | null = null;
-    const upload = sendPrompt(call, toHeader(options), prompt).catch((error: unknown) => {
-      uploadError = error instanceof Error ? error : new Error(String(error));
-      call.cancel();
-    });
+    const ended = new AbortController();
+    const endUpload = (): void => {
+      ended.abort();
+      // Standard input may stay silent for ever.
+      if (prompt.kind === 'text' && prompt.bytes instanceof Readable) prompt.bytes.destroy();
+    };
+    call.once('close', endUpload);
+    const upload = sendPrompt(call, toHeader(options), prompt, ended.signal).catch(
+      (error: unknown) => {
+        if (ended.signal.aborted) return;
+        uploadError = error instanceof Error ? error : new Error(String(error));
+        call.cancel();
+      },
+    );
     try {
       for await (const response of call as AsyncIterable<GenerateResponse__Output>) {
         const event = toAnswerEvent(response);
@@ -86,6 +97,7 @@ export class RouterClient {
     } finally {
       signal.removeEventListener('abort', cancel);
       call.cancel();
+      endUpload();
       await upload;
     }
   }
@@ -125,19 +137,16 @@ async function sendPrompt(
   call: GenerateCall,
   header: GenerateHeader,
   prompt: Prompt,
+  ended: AbortSignal,
 ): Promise<void> {
-  const closed = new AbortController();
-  call.once('close', () => {
-    closed.abort();
-  });
   const send = async (request: GenerateRequest): Promise<void> => {
-    if (!call.write(request) && !closed.signal.aborted) {
-      await once(call, 'drain', { signal: closed.signal }).catch(() => undefined);
+    if (!call.write(request) && !ended.aborted) {
+      await once(call, 'drain', { signal: ended }).catch(() => undefined);
     }
   };
   await send({ header });
   for await (const part of promptParts(prompt)) {
-    if (closed.signal.aborted) return;
+    if (ended.aborted) return;
     await send({ part });
   }
   call.end();

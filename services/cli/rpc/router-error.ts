@@ -14,7 +14,8 @@ export function routerError(error: unknown, address: string): Error {
   if (!isTransportFailure(cause)) return converted;
   return new RouterUnreachable(
     `UNAVAILABLE: no router answers at ${address} (${cause.details}): ` +
-      'check --router, or start a cluster with `longshadow up`',
+      'check --router, or start a cluster with `npm run -s longshadow -- up`; ' +
+      'a router with TLS wants LONGSHADOW_TLS_CERT, LONGSHADOW_TLS_KEY and LONGSHADOW_TLS_CA',
     { cause },
   );
 }
