@@ -196,13 +196,13 @@ const BAD_CALLS: readonly BadCall[] = [
     what: 'a message over the limit',
     requests: [header({}), { part: { text: Buffer.alloc(64 * 2 ** 20, 'a') } }],
     code: status.RESOURCE_EXHAUSTED,
-    details: /larger|limit|max/i,
+    details: /^Received message larger than max \(\d+ vs \d+\)/,
   },
   {
     what: 'more memory than the cluster has',
     header: { maxPromptTokens: 500_000 },
     code: status.RESOURCE_EXHAUSTED,
-    details: /^(RESERVATION_EXCEEDED|VALUE_STORE_FULL): /,
+    details: /^VALUE_STORE_FULL: .*max_prompt_tokens/s,
   },
 ];
 
