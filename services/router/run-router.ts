@@ -5,6 +5,7 @@ import { makeMetrics, startMetricsServer } from '../platform/metrics.js';
 import { redisOptions } from '../platform/redis-url.js';
 import { startServer } from '../platform/rpc/server.js';
 import { openSessionStore } from '../platform/session-store/open-session-store.js';
+import { closeUnusedRegularly } from './close-unused.js';
 import type { RouterSettings } from './config.js';
 import { makeDriveMetrics } from './drive/drive-metrics.js';
 import { Driver } from './drive/driver.js';
@@ -42,6 +43,8 @@ export async function runRouter(
     },
     settings,
   );
+  const clients = [workers, decodes];
+  const stopSweeping = closeUnusedRegularly({ fleet, driver, queues, clients }, log);
   const { defaultMaxPromptTokens, uploadIdleMs } = settings;
   const service = makeRouterService(
     { models, driver, store, fleet, workers, decodes, log, defaultMaxPromptTokens, uploadIdleMs },
@@ -72,6 +75,7 @@ export async function runRouter(
     );
   });
   server.setServing(false);
+  stopSweeping();
   await driver.shutDown();
   await server.close(settings.shutdownGraceMs);
   await queues.close();

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import type { FleetMember } from '../../domain/fleet.js';
 import { ServingError } from '../../domain/serving-error.js';
 import {
   ENDED_STATES,
@@ -110,6 +111,11 @@ export class Driver {
     const { kept } = run;
     if (kept !== null) return { run, kept, checked };
     throw sessionBusy();
+  }
+
+  /** Workers and decodes that sessions of this router are on. */
+  members(): FleetMember[] {
+    return [...this.#runs.values()].flatMap((run) => run.members);
   }
 
   find(sessionId: string): SessionRun | null {
@@ -237,7 +243,7 @@ export class Driver {
   #placedSessions(): Map<string, number> {
     const counts = new Map<string, number>();
     for (const run of this.#runs.values()) {
-      for (const id of run.memberIds) counts.set(id, (counts.get(id) ?? 0) + 1);
+      for (const { memberId: id } of run.members) counts.set(id, (counts.get(id) ?? 0) + 1);
     }
     return counts;
   }

@@ -99,12 +99,19 @@ export class BullPrefillQueues implements PrefillQueues {
     });
   }
 
+  /** Closes the queues of all other workers; a job that is waited for keeps its own open. */
+  async retain(workerIds: ReadonlySet<string>): Promise<void> {
+    const unused = [...this.#queues].filter(
+      ([workerId, { waiting }]) => !workerIds.has(workerId) && waiting.size === 0,
+    );
+    for (const [workerId] of unused) this.#queues.delete(workerId);
+    await closeAll(unused.map(([, workerQueue]) => workerQueue));
+  }
+
   async close(): Promise<void> {
     const queues = [...this.#queues.values()];
     this.#queues.clear();
-    await Promise.allSettled(
-      queues.flatMap(({ queue, events }) => [events.close(), queue.close()]),
-    );
+    await closeAll(queues);
   }
 
   #open(workerId: string): WorkerQueue {
@@ -223,6 +230,10 @@ async function inTime<T>(command: Promise<T>): Promise<T> {
   throw new ServingError('REDIS_UNAVAILABLE', 'Redis does not answer; try again', {
     retryAfterMs: 1_000,
   });
+}
+
+async function closeAll(queues: readonly WorkerQueue[]): Promise<void> {
+  await Promise.allSettled(queues.flatMap(({ queue, events }) => [events.close(), queue.close()]));
 }
 
 async function addJob(

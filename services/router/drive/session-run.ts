@@ -94,8 +94,8 @@ export class SessionRun {
     return this.#end.untold;
   }
 
-  get memberIds(): readonly string[] {
-    return [this.placed.worker.memberId, this.placed.decode.memberId];
+  get members(): readonly FleetMember[] {
+    return [this.placed.worker, this.placed.decode];
   }
 
   /** Begins: lease, deadline, chunks. The record must exist, with this driver's lease. */

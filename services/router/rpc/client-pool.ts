@@ -12,6 +12,15 @@ export class ClientPool<C extends { close(): void }> {
     return made;
   }
 
+  /** Closes the clients of all other addresses. */
+  retain(addresses: ReadonlySet<string>): void {
+    for (const [address, client] of this.#clients) {
+      if (addresses.has(address)) continue;
+      this.#clients.delete(address);
+      client.close();
+    }
+  }
+
   close(): void {
     for (const client of this.#clients.values()) client.close();
     this.#clients.clear();

@@ -76,6 +76,10 @@ export class DecodeClients implements DecodePeers {
     };
   }
 
+  retain(addresses: ReadonlySet<string>): void {
+    this.#pool.retain(addresses);
+  }
+
   close(): void {
     this.#pool.close();
   }

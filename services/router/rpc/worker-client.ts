@@ -38,6 +38,10 @@ export class WorkerClients implements WorkerPeers {
     };
   }
 
+  retain(addresses: ReadonlySet<string>): void {
+    this.#pool.retain(addresses);
+  }
+
   close(): void {
     this.#pool.close();
   }
