@@ -1,12 +1,10 @@
 import { ServingError } from '../../domain/serving-error.js';
+import { MAX_TURN_TOKENS } from '../../domain/turn.js';
 import type { PromptEncoder, PromptPart } from '../tokenizer/prompt-encoder.js';
-
-/** Tokens of a turn that decode appends itself. */
-export const MAX_TURN_TOKENS = 4_096;
 
 /**
  * Encodes all parts of a turn on a kept session.
- * @throws ServingError EMPTY_PROMPT; SESSION_BUSY past 4,096 tokens; the encoder's refusals
+ * @throws ServingError EMPTY_PROMPT; PROMPT_TOO_LONG past 4,096 tokens; the encoder's refusals
  */
 export async function collectTurn(
   parts: AsyncIterable<PromptPart>,
@@ -17,8 +15,8 @@ export async function collectTurn(
     for (const id of more) ids.push(id);
     if (ids.length + encoder.waitingTokens <= MAX_TURN_TOKENS) return;
     throw new ServingError(
-      'SESSION_BUSY',
-      `a turn on a kept session may have at most ${String(MAX_TURN_TOKENS)} tokens; send the whole conversation as a new session`,
+      'PROMPT_TOO_LONG',
+      `a turn on a kept session may have at most ${String(MAX_TURN_TOKENS)} tokens; shorten it, or send the whole conversation as a new session`,
     );
   };
   for await (const part of parts) take(await encoder.append(part));

@@ -118,8 +118,8 @@ describe('a kept session', () => {
     {
       name: 'longer than 4,096 tokens',
       part: { tokenIds: { ids: ids(4_097) } },
-      code: status.FAILED_PRECONDITION,
-      says: /4096 tokens/,
+      code: status.INVALID_ARGUMENT,
+      says: /PROMPT_TOO_LONG.*4096 tokens.*new session/,
     },
     {
       name: 'of bytes that are not UTF-8',
