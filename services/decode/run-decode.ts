@@ -66,7 +66,10 @@ export async function runDecode(
   await host.close();
 }
 
-/** Decodes on until every turn has ended or the grace is over; then everything is freed. */
+/**
+ * Decodes on until every turn has ended or the grace is over; then what still runs gets its error
+ * event, and everything is freed.
+ */
 async function endTurns(
   parts: DecodeParts,
   running: Promise<void>,
@@ -75,6 +78,7 @@ async function endTurns(
   const { loop, publisher, sessions } = parts;
   const giveUpAtMs = performance.now() + graceMs;
   while (loop.activeSessions > 0 && performance.now() < giveUpAtMs) await sleep(DRAIN_POLL_MS);
+  loop.cutOff('SHUTTING_DOWN', 'the decode of the session is shutting down; send it again');
   await sessions.releaseAll();
   await loop.stop();
   await Promise.race([publisher.drain(), sleep(LAST_EVENTS_MS)]);

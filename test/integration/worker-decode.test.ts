@@ -236,3 +236,24 @@ test('a decode takes no session whose bytes carry another fingerprint', async ()
   await release(session);
   await assertNothingHeld();
 });
+
+test('a turn that SIGTERM cuts off ends with SHUTTING_DOWN, not in silence', async () => {
+  const other = await Lane.start({ DECODE_SHUTDOWN_GRACE_MS: '200' });
+  try {
+    const session = await other.open(needleSample(0).prompt);
+    await other.prefill(session, CHUNK_TOKENS);
+    await other.startDecode(session, { maxNewTokens: 1_000_000, ignoreEos: true });
+    const { sessionId } = session.record;
+    await poll(
+      () => other.store.events.read(sessionId, 0, 100),
+      (events) => events.some(({ event }) => event.type === 'token'),
+      30_000,
+    );
+    other.decode.child.signal('SIGTERM');
+    assert.equal((await other.decode.child.exited).code, 0, 'a clean end');
+    const last = (await other.store.events.read(sessionId, 0, 1_000_000)).at(-1)?.event;
+    assert.equal(last?.type === 'error' ? last.code : last?.type, 'SHUTTING_DOWN');
+  } finally {
+    await other.stop();
+  }
+});

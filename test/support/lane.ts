@@ -190,7 +190,11 @@ export class Lane {
 
   async startDecode(
     { record, promptIds }: LaneSession,
-    more: { readonly keepSessionMs?: number; readonly maxNewTokens?: number } = {},
+    more: {
+      readonly keepSessionMs?: number;
+      readonly maxNewTokens?: number;
+      readonly ignoreEos?: boolean;
+    } = {},
   ): Promise<void> {
     const request: StartSessionRequest = {
       sessionId: record.sessionId,
@@ -305,6 +309,7 @@ function turnFields(
     readonly keepSessionMs?: number;
     readonly maxNewTokens?: number;
     readonly promptLogprobs?: TokenRange[];
+    readonly ignoreEos?: boolean;
   },
 ): Pick<StartSessionRequest, 'generation' | 'context'> {
   return {
@@ -313,6 +318,7 @@ function turnFields(
       topP: 1,
       seed: '7',
       maxNewTokens: more.maxNewTokens ?? 32,
+      ignoreEos: more.ignoreEos ?? false,
       promptLogprobs: more.promptLogprobs ?? [],
     },
     context: {

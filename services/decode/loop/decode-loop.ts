@@ -100,6 +100,18 @@ export class DecodeLoop {
     }
   }
 
+  /**
+   * Ends every running turn with an error event, at once: what a running step still chooses for them
+   * is not said. Their memory goes when they leave().
+   */
+  cutOff(code: ErrorCode, message: string): void {
+    for (const session of this.#sessions) {
+      if (session.turn === null || session.leaving) continue;
+      session.leaving = true;
+      this.#publish(session, { type: 'error', code, message, details: {} });
+    }
+  }
+
   /** Ends the loop after the running step; every session leaves. */
   async stop(): Promise<void> {
     this.#stopping = true;

@@ -1,14 +1,13 @@
 import type { DecodeSessionHandle, SessionKey } from '../../../native/ts/index.js';
 import type { ResolvedPolicy } from '../../domain/policy.js';
 import { ServingError } from '../../domain/serving-error.js';
+import { MAX_TURN_TOKENS } from '../../domain/turn.js';
 import { BatchSession } from '../loop/batch-session.js';
 import type { DecodeLoop } from '../loop/decode-loop.js';
 import type { TokenDecoder } from '../loop/detokenize.js';
 import type { Refusal, TurnEvent } from '../loop/event-publisher.js';
 import type { TurnRequest } from '../loop/turn.js';
 
-/** Tokens of a turn that decode appends itself; longer turns go back to the lane. */
-export const MAX_TURN_TOKENS = 4096;
 /** How much later than promised a kept session is freed here, should nobody release it. */
 const EXPIRY_SLACK_MS = 1000;
 /** Longest delay that setTimeout takes: about 25 days. */
@@ -99,6 +98,7 @@ export class DecodeSessions {
       entry.session = await opened;
     } catch (error) {
       this.#forget(request.sessionId, entry);
+      aborter.signal.throwIfAborted(); // released meanwhile: its reason says more
       throw error;
     }
     entry.session.beginTurn(request, new Uint32Array(0), this.options.decoder);
@@ -130,14 +130,15 @@ export class DecodeSessions {
   /**
    * Ends a session, in whatever phase, and frees its memory before it settles.
    *
+   * @param why what a start under way is refused with
    * @returns private KV bytes that it held
    */
-  async release(sessionId: string): Promise<number> {
+  async release(sessionId: string, why = released()): Promise<number> {
     const entry = this.#entries.get(sessionId);
     if (entry === undefined) return 0;
     const startedMs = performance.now();
     const interrupted = entry.session === null || entry.session.turn !== null;
-    entry.aborter.abort();
+    entry.aborter.abort(why);
     // A start under way sees the signal and closes what it opened.
     await entry.opened.catch(() => undefined);
     const freedBytes = entry.session === null ? 0 : this.options.loop.privateBytes(entry.session);
@@ -163,8 +164,10 @@ export class DecodeSessions {
     await this.release(sessionId);
   }
 
+  /** Ends everything that is held, for this process ends. */
   async releaseAll(): Promise<void> {
-    await Promise.all([...this.#entries.keys()].map((sessionId) => this.release(sessionId)));
+    const why = new ServingError('SHUTTING_DOWN', 'this decode is shutting down');
+    await Promise.all([...this.#entries.keys()].map((sessionId) => this.release(sessionId, why)));
   }
 
   /** The loop freed a session by itself: its turn ended, or failed. */
@@ -187,11 +190,11 @@ export class DecodeSessions {
   async #open(request: StartSession, signal: AbortSignal): Promise<BatchSession> {
     const { sessionId, epoch, fingerprint } = request;
     const handOff = await this.options.fetchHandOff(request, signal);
-    throwIfReleased(signal);
+    signal.throwIfAborted();
     const key: SessionKey = { sessionId, epoch, stage: 0, fingerprint };
     const handle = await this.options.openSession(key, handOff);
     try {
-      throwIfReleased(signal);
+      signal.throwIfAborted();
       return new BatchSession(sessionId, epoch, handle, this.options.sessionTokens(handle));
     } catch (error) {
       this.options.closeHandle(handle);
@@ -257,6 +260,6 @@ function staleEpoch(epoch: number): ServingError {
   return new ServingError('STALE_EPOCH', `the session is at epoch ${String(epoch)} here`);
 }
 
-function throwIfReleased(signal: AbortSignal): void {
-  if (signal.aborted) throw new ServingError('CANCELLED', 'the session was released');
+function released(): ServingError {
+  return new ServingError('CANCELLED', 'the session was released');
 }

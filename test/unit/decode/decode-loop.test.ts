@@ -1,164 +1,17 @@
 import assert from 'node:assert/strict';
-import { setImmediate as tick } from 'node:timers/promises';
 import { test } from 'node:test';
-import type { DecodeItem, DecodeItemResult } from '../../../native/ts/index.js';
-import type { SessionEvent } from '../../../services/domain/session-event.js';
-import { BatchSession } from '../../../services/decode/loop/batch-session.js';
-import { DecodeLoop, type DecodeLoopOptions } from '../../../services/decode/loop/decode-loop.js';
-import type { TokenDecoder } from '../../../services/decode/loop/detokenize.js';
-import { EventPublisher } from '../../../services/decode/loop/event-publisher.js';
-import type { TurnRequest } from '../../../services/decode/loop/turn.js';
-
-const EOS = 3;
-const KV_BYTES_PER_TOKEN = 10;
-const PAGE_BYTES = 512 * KV_BYTES_PER_TOKEN;
-
-/** Each id is one letter: 'a' is 97. */
-const letters: TokenDecoder = {
-  piece: (tokenId) => (tokenId === EOS ? null : String.fromCharCode(tokenId)),
-  join: (pieces) => pieces.join(''),
-};
-
-interface StepCall {
-  readonly items: DecodeItem[];
-  /** Lets the step end. */
-  readonly end: (results?: DecodeItemResult[]) => void;
-  readonly fail: (error: Error) => void;
-}
-
-/** A loop over a stand-in for the engine whose steps end when the test says so. */
-function makeLoop(options: Partial<DecodeLoopOptions> = {}) {
-  const calls: StepCall[] = [];
-  const log: { sessionId: string; turn: number | undefined; event: SessionEvent }[] = [];
-  const closed: string[] = [];
-  const cancelled: unknown[] = [];
-  const kept: BatchSession[] = [];
-  const engineClosed = new Set<unknown>();
-  let nowUnixMs = 1_000_000;
-  const publisher = new EventPublisher({
-    events: {
-      appendAll: async (appends) => {
-        await tick();
-        return appends.map(({ sessionId, turn, event }) => log.push({ sessionId, turn, event }));
-      },
-    },
-    onRefused: () => undefined,
-    onError: (error) => assert.fail(String(error)),
-    sleep: () => Promise.resolve(),
-    maxWaitingEvents: 64,
-  });
-  const loop = new DecodeLoop({
-    engine: {
-      step: (items) =>
-        new Promise((resolve, reject) => {
-          assert.ok(items.every(({ session }) => !engineClosed.has(session)));
-          calls.push({ items, end: (r) => resolve(r ?? items.map(echo)), fail: reject });
-        }),
-      cancel: (handle) => cancelled.push(handle),
-      close: (handle) => {
-        assert.ok(!engineClosed.has(handle), 'closed once');
-        engineClosed.add(handle);
-      },
-    },
-    publisher,
-    decodeId: 'decode-test',
-    endRules: { eosTokenIds: new Set([EOS]), maxPositions: 100_000 },
-    kvBytesPerToken: KV_BYTES_PER_TOKEN,
-    maxPrivateBytes: 1e9,
-    nowUnixMs: () => nowUnixMs,
-    toErrorCode: () => 'DATA_LOSS',
-    onKept: (session) => kept.push(session),
-    onClosed: (session) => closed.push(session.sessionId),
-    onStep: () => undefined,
-    onStepFailed: () => undefined,
-    ...options,
-  });
-  const running = loop.run();
-  const settle = async (): Promise<void> => {
-    for (let turn = 0; turn < 6; turn++) await tick();
-  };
-  return {
-    loop,
-    calls,
-    log,
-    closed,
-    cancelled,
-    kept,
-    settle,
-    pass: (ms: number) => (nowUnixMs += ms),
-    /** The step that runs now. */
-    async step(): Promise<StepCall> {
-      await settle();
-      const call = calls.at(-1);
-      assert.ok(call !== undefined, 'no step runs');
-      return call;
-    },
-    events: (sessionId: string) => log.filter((e) => e.sessionId === sessionId).map((e) => e.event),
-    async stop(): Promise<void> {
-      const stopping = loop.stop();
-      calls.at(-1)?.end();
-      await stopping;
-      await running;
-    },
-  };
-}
-
-/** Samples 'a' plus the token's index, unless forced. */
-function echo(item: DecodeItem): DecodeItemResult {
-  return {
-    error: null,
-    tokenId: item.sample ? (item.forcedTokenId ?? 97 + item.tokenIndex) : null,
-    logprob: -1,
-    rank: 1,
-    targetLogprobs: item.logprobTargets && new Float32Array(item.logprobTargets).map((t) => -t),
-    targetRanks: item.logprobTargets && new Uint32Array(item.logprobTargets.length).fill(2),
-  };
-}
-
-function turn(more: {
-  maxNewTokens?: number;
-  stopTexts?: string[];
-  forcedTokenIds?: number[];
-  ignoreEos?: boolean;
-  keepSessionMs?: number;
-  deadlineUnixMs?: number;
-  promptLogprobs?: { beginToken: number; endToken: number }[];
-}): TurnRequest {
-  return {
-    generation: {
-      sampling: { temperature: 0, topK: 0, topP: 1, seed: '18446744073709551615' },
-      stopping: {
-        maxNewTokens: more.maxNewTokens ?? 1000,
-        stopTexts: more.stopTexts ?? [],
-        ignoreEos: more.ignoreEos ?? false,
-      },
-      forcedTokenIds: more.forcedTokenIds ?? [],
-      promptLogprobs: more.promptLogprobs ?? [],
-    },
-    context: {
-      policy: { prefillPolicy: 'dense', cachePolicy: 'full', dtype: 'bf16', cutRule: 'cpu' },
-      admittedUnixMs: 999_000,
-      prefilledUnixMs: 999_600,
-      promptTokens: 700,
-      cachedTokens: 0,
-      workerIds: ['worker-1'],
-      segmentBytes: 7000,
-      promptReran: false,
-      keepSessionMs: more.keepSessionMs ?? 0,
-      deadlineUnixMs: more.deadlineUnixMs ?? null,
-    },
-  };
-}
-
-function session(sessionId: string, sealedTokens = 700): BatchSession {
-  return new BatchSession(sessionId, 1, { type: 'decode-session' }, sealedTokens);
-}
-
-function begun(sessionId: string, request: TurnRequest, sealedTokens = 700): BatchSession {
-  const begun = session(sessionId, sealedTokens);
-  begun.beginTurn(request, new Uint32Array(0), letters);
-  return begun;
-}
+import type { DecodeItemResult } from '../../../native/ts/index.js';
+import {
+  EOS,
+  PAGE_BYTES,
+  letters,
+  type StepCall,
+  makeLoop,
+  echo,
+  turn,
+  session,
+  begun,
+} from './fake-loop.js';
 
 const sessionsOf = (call: StepCall): unknown[] => call.items.map((item) => item.session);
 
@@ -290,6 +143,25 @@ test('a step that fails as a whole ends its sessions, not the loop', async () =>
   await world.settle();
   assert.equal(world.events('b').at(-1)?.type, 'finished');
   await world.stop();
+});
+
+test('what shutdown cuts off ends with an error and says nothing after it', async () => {
+  const world = makeLoop();
+  const [a, b] = [begun('a', turn({})), begun('b', turn({ maxNewTokens: 1, keepSessionMs: 9 }))];
+  world.loop.join(a);
+  world.loop.join(b);
+  await world.settle();
+  (await world.step()).end(); // a alone: b joined while it ran
+  (await world.step()).end();
+  const running = await world.step();
+  world.loop.cutOff('SHUTTING_DOWN', 'ending');
+  running.end();
+  await world.settle();
+  const last = world.events('a').at(-1);
+  assert.equal(last?.type === 'error' && last.code, 'SHUTTING_DOWN');
+  assert.equal(world.events('b').at(-1)?.type, 'finished', 'a kept session has no turn to end');
+  await world.stop();
+  assert.deepEqual(world.closed.sort(), ['a', 'b']);
 });
 
 test('a session past its deadline leaves with DEADLINE_EXCEEDED', async () => {

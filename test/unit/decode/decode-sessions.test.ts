@@ -121,6 +121,18 @@ test('a release while the hand-off is on its way frees what was opened, and noth
   assert.deepEqual([joined.length, closed.length, sessions.count], [0, 0, 0]);
 });
 
+test('a start that shutdown cuts off is refused as SHUTTING_DOWN: another decode may take it', async () => {
+  const { sessions, handOffs, closed } = makeWorld();
+  const refused = assert.rejects(sessions.start(start()), refusedWith('SHUTTING_DOWN'));
+  await tick();
+  sessions.drain();
+  const released = sessions.releaseAll();
+  handOffs[0]?.resolve();
+  await released;
+  await refused;
+  assert.deepEqual([closed.length, sessions.count], [0, 0]);
+});
+
 test('a full, draining or foreign decode refuses before it fetches anything', async () => {
   const { sessions, handOffs, started } = makeWorld(1);
   await started(start());
