@@ -36,7 +36,13 @@ export async function runWorker(
   const host = await openEngineHost('worker', settings, Date.now());
   const capacityBytes = checkedCapacity(host, settings.storeCapacityBytes, log);
   const store = await openSessionStore(settings.redisUrl, log);
-  const removedBytes = await removeStaleSessions(host.storeDir, store.records);
+  const removedBytes = await removeStaleSessions(
+    host.storeDir,
+    store.records,
+    (sessionId, error) => {
+      log.warn({ err: error, sessionId }, 'kept the files of a session whose record is unreadable');
+    },
+  );
   if (removedBytes > 0) log.info({ removedBytes }, 'removed segments of sessions that are over');
   const onError = (error: unknown): void => {
     log.error({ err: error }, 'worker trouble');

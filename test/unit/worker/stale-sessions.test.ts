@@ -35,6 +35,24 @@ function records(load: (sessionId: string) => SessionRecord | null) {
   return { load: (sessionId: string) => Promise.resolve(load(sessionId)) };
 }
 
+function neverUnreadable(sessionId: string): void {
+  assert.fail(`${sessionId} is readable`);
+}
+
+test("a record of another version keeps its session's files and stops nothing", async () => {
+  await inStore(async (directory) => {
+    const kept: string[] = [];
+    const newer = records((sessionId) => {
+      if (sessionId === ALIVE) throw new ServingError('DATA_LOSS', 'schemaVersion: 2');
+      return null;
+    });
+    assert.equal(await removeStaleSessions(directory, newer, (id) => kept.push(id)), 800);
+    assert.deepEqual(kept, [ALIVE]);
+    assert.ok(existsSync(join(directory, ALIVE, '1-0-0-512.k')));
+    assert.ok(!existsSync(join(directory, ENDED)));
+  });
+});
+
 test('a start removes absent and ended sessions and older epochs, and nothing else', async () => {
   await inStore(async (directory) => {
     const removedBytes = await removeStaleSessions(
@@ -44,6 +62,7 @@ test('a start removes absent and ended sessions and older epochs, and nothing el
           ? null
           : sessionRecord({ epoch: 2, state: sessionId === ENDED ? 'finished' : 'kept' }),
       ),
+      neverUnreadable,
     );
     assert.equal(removedBytes, 1000);
     assert.ok(!existsSync(join(directory, ABSENT)));
@@ -61,7 +80,7 @@ test('a start removes nothing when Redis goes away half-way', async () => {
       if (++loads === 3) throw new ServingError('REDIS_UNAVAILABLE', 'gone');
       return null;
     });
-    await assert.rejects(removeStaleSessions(directory, unreachable));
+    await assert.rejects(removeStaleSessions(directory, unreachable, neverUnreadable));
     for (const sessionId of [ALIVE, ENDED, ABSENT]) {
       assert.ok(existsSync(join(directory, sessionId, '1-0-0-512.k')));
     }
@@ -85,6 +104,7 @@ test('a store whose directory is not there yet holds nothing', async () => {
     await removeStaleSessions(
       '/nonexistent/store',
       records(() => null),
+      neverUnreadable,
     ),
     0,
   );
