@@ -64,16 +64,7 @@ export async function runRouter(
   server.setServing(true);
   onReady(server.address);
 
-  await new Promise<void>((resolve) => {
-    if (shutdownSignal.aborted) resolve();
-    shutdownSignal.addEventListener(
-      'abort',
-      () => {
-        resolve();
-      },
-      { once: true },
-    );
-  });
+  await aborted(shutdownSignal);
   server.setServing(false);
   stopSweeping();
   await driver.shutDown();
@@ -83,4 +74,14 @@ export async function runRouter(
   decodes.close();
   await metricsServer.close();
   await store.close();
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  await new Promise<void>((resolve) => {
+    const onAbort = (): void => {
+      resolve();
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
 }
