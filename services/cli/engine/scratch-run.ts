@@ -137,7 +137,7 @@ async function withScratchSession<Result>(
     try {
       return await run(session, info, engine);
     } finally {
-      closeDecodeSession(session);
+      await closeDecodeSession(session);
     }
   } finally {
     await closeEngine(engine);
