@@ -2,6 +2,8 @@
 
 #include <napi.h>
 
+#include <exception>
+
 #include "environment.h"
 #include "longshadow/error.h"
 #include "to_js.h"
@@ -10,13 +12,18 @@ namespace longshadow::binding {
 
 using Method = Napi::Value (*)(const Napi::CallbackInfo& info);
 
-/// A function that answers at once: an Error becomes a JavaScript exception with `code`.
+/// A function that answers at once: an Error becomes a JavaScript exception with `code`; what the
+/// standard library throws (no memory, no thread) is INTERNAL.
 template <Method method>
 Napi::Value Synchronous(const Napi::CallbackInfo& info) {
   try {
     return method(info);
   } catch (const Error& error) {
     throw ErrorToJs(info.Env(), error);
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    throw ErrorToJs(info.Env(), Error(ErrorCode::kInternal, error.what()));
   }
 }
 
@@ -34,6 +41,8 @@ Napi::Value Asynchronous(const Napi::CallbackInfo& info) {
     return reject(ErrorToJs(info.Env(), error).Value());
   } catch (const Napi::Error& error) {
     return reject(error.Value());
+  } catch (const std::exception& error) {
+    return reject(ErrorToJs(info.Env(), Error(ErrorCode::kInternal, error.what())).Value());
   }
 }
 

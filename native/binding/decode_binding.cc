@@ -223,10 +223,9 @@ Napi::Value CancelDecodeSession(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-/// closeDecodeSession(session): void
+/// closeDecodeSession(session): Promise<void>
 Napi::Value CloseDecodeSession(const Napi::CallbackInfo& info) {
-  HandleFromJs<DecodeState>(info[0])->Close();
-  return info.Env().Undefined();
+  return HandleFromJs<DecodeState>(info[0])->Close(info.Env());
 }
 
 }  // namespace
@@ -238,7 +237,7 @@ void ExportDecode(Napi::Object exports) {
   Export<Asynchronous<AppendLogits>>(exports, "appendLogits");
   Export<Synchronous<DecodeSessionTokens>>(exports, "decodeSessionTokens");
   Export<Synchronous<CancelDecodeSession>>(exports, "cancelDecodeSession");
-  Export<Synchronous<CloseDecodeSession>>(exports, "closeDecodeSession");
+  Export<Asynchronous<CloseDecodeSession>>(exports, "closeDecodeSession");
 }
 
 }  // namespace longshadow::binding

@@ -19,9 +19,11 @@ class OpenEngineJob final : public Job {
  public:
   OpenEngineJob(std::shared_ptr<Environment> environment, Napi::Env env,
                 std::shared_ptr<JobThread> thread, EngineOptions options)
-      : Job(std::move(environment), env),
-        thread_(std::move(thread)),
-        options_(std::move(options)) {}
+      : Job(std::move(environment), env), thread_(std::move(thread)), options_(std::move(options)) {
+    options_.interrupt = &interrupt_;
+    this->environment()->Register(interrupt_);  // the process's end does not wait for the model
+  }
+  ~OpenEngineJob() override { environment()->Unregister(interrupt_); }
 
  private:
   void Execute() override { engine_ = Engine::Open(options_); }
@@ -35,6 +37,7 @@ class OpenEngineJob final : public Job {
 
   std::shared_ptr<JobThread> thread_;
   EngineOptions options_;
+  CancellationFlag interrupt_;
   std::shared_ptr<Engine> engine_;
 };
 
@@ -59,8 +62,8 @@ Napi::Value GetEngineCounters(const Napi::CallbackInfo& info) {
   return EngineCountersToJs(info.Env(), state->engine().counters());
 }
 
-/// Ends behind the engine's running and queued jobs. A second one finds nothing left to free and
-/// ends behind the first.
+/// Ends behind the engine's running and queued jobs, and the thread with it. A second one finds
+/// nothing left to free and ends behind the first.
 class CloseEngineJob final : public Job {
  public:
   CloseEngineJob(Napi::Env env, std::shared_ptr<EngineState> state)
@@ -68,6 +71,7 @@ class CloseEngineJob final : public Job {
 
  private:
   void Execute() override { engine_.reset(); }
+  void Finished() override { state_->StopThread(); }
   Napi::Value Result(Napi::Env env) override { return env.Undefined(); }
 
   std::shared_ptr<EngineState> state_;
@@ -78,6 +82,11 @@ class CloseEngineJob final : public Job {
 Napi::Value CloseEngine(const Napi::CallbackInfo& info) {
   const auto state = HandleFromJs<EngineState>(info[0]);
   state->environment()->RequireOpen();
+  if (state->thread_stopped()) {
+    const auto deferred = Napi::Promise::Deferred::New(info.Env());
+    deferred.Resolve(info.Env().Undefined());
+    return deferred.Promise();
+  }
   return Queue(state->thread(), std::make_unique<CloseEngineJob>(info.Env(), state));
 }
 

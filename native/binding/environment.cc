@@ -1,6 +1,7 @@
 #include "environment.h"
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 #include "longshadow/error.h"
@@ -86,9 +87,14 @@ JobThread& Environment::FileThread() {
   return *file_thread_;
 }
 
-void Environment::Release(std::shared_ptr<void> memory, std::int64_t bytes) {
-  if (bytes <= kReleaseHereBytes || ending_) return;  // dropped here, with the argument
-  FileThread().Push(std::make_unique<ReleaseTask>(std::move(memory)));
+bool Environment::Release(std::shared_ptr<void> memory, std::int64_t bytes) noexcept {
+  if (bytes <= kReleaseHereBytes || ending_) return false;  // dropped here, with the argument
+  try {
+    FileThread().Push(std::make_unique<ReleaseTask>(std::move(memory)));
+    return true;
+  } catch (const std::exception&) {
+    return false;  // dropped here too: slow, but free
+  }
 }
 
 void Environment::AdjustExternalMemory(std::int64_t change) {

@@ -50,14 +50,16 @@ class Environment : public std::enable_shared_from_this<Environment> {
   JobThread& FileThread();
   /// Throws kInternal when the environment is ending.
   void RequireOpen() const;
+  bool ending() const { return ending_; }
 
   /// Cancelled when the environment ends.
   void Register(CancellationFlag& flag) { flags_.insert(&flag); }
   void Unregister(CancellationFlag& flag) { flags_.erase(&flag); }
 
-  /// Lets go of memory of this size: at once when small, else off the event loop, since taking
-  /// down a large mapping takes long.
-  void Release(std::shared_ptr<void> memory, std::int64_t bytes);
+  /// Lets go of memory of this size: at once when small, else on the file thread, since taking
+  /// down a large mapping takes long. Returns true for the file thread: what is queued there next
+  /// runs when the memory is free. Where there is no such thread, at once.
+  bool Release(std::shared_ptr<void> memory, std::int64_t bytes) noexcept;
 
   /// Tells the garbage collector about native memory that JavaScript keeps alive.
   void AdjustExternalMemory(std::int64_t change);

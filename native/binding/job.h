@@ -2,6 +2,7 @@
 
 #include <napi.h>
 
+#include <exception>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -51,8 +52,12 @@ class Job : public Message {
     }
     try {
       deferred_.Resolve(Result(env));
+    } catch (const Error& error) {
+      deferred_.Reject(ErrorToJs(env, error).Value());
     } catch (const Napi::Error& error) {
       deferred_.Reject(error.Value());
+    } catch (const std::exception& error) {
+      deferred_.Reject(ErrorToJs(env, Error(ErrorCode::kInternal, error.what())).Value());
     }
   }
 
@@ -64,7 +69,8 @@ class Job : public Message {
   virtual void Execute() = 0;
   /// On the JavaScript thread, after success.
   virtual Napi::Value Result(Napi::Env env) = 0;
-  /// On the JavaScript thread, after success and failure alike, before the promise settles.
+  /// On the JavaScript thread, after success and failure alike, before the promise settles. Must
+  /// not throw.
   virtual void Finished() {}
   /// Keeps a JavaScript object alive until the job is destroyed: Execute may view its bytes.
   void Keep(const Napi::Object& object) { kept_.push_back(Napi::Persistent(object)); }

@@ -163,6 +163,7 @@ class SealJob final : public PrefillSessionJob {
 Napi::Value SealPrefillSession(const Napi::CallbackInfo& info) {
   const auto state = HandleFromJs<PrefillState>(info[0]);
   state->engine->environment()->RequireOpen();
+  static_cast<void>(state->engine->engine());  // refuses a closed one, whose thread may have ended
   return Queue(state->engine->thread(), std::make_unique<SealJob>(info.Env(), SessionCall(state)));
 }
 
@@ -172,10 +173,9 @@ Napi::Value CancelPrefillSession(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-/// closePrefillSession(session): void
+/// closePrefillSession(session): Promise<void>
 Napi::Value ClosePrefillSession(const Napi::CallbackInfo& info) {
-  HandleFromJs<PrefillState>(info[0])->Close();
-  return info.Env().Undefined();
+  return HandleFromJs<PrefillState>(info[0])->Close(info.Env());
 }
 
 }  // namespace
@@ -186,7 +186,7 @@ void ExportPrefill(Napi::Object exports) {
   Export<Asynchronous<PrefillChunk>>(exports, "prefillChunk");
   Export<Asynchronous<SealPrefillSession>>(exports, "sealPrefillSession");
   Export<Synchronous<CancelPrefillSession>>(exports, "cancelPrefillSession");
-  Export<Synchronous<ClosePrefillSession>>(exports, "closePrefillSession");
+  Export<Asynchronous<ClosePrefillSession>>(exports, "closePrefillSession");
 }
 
 }  // namespace longshadow::binding

@@ -9,6 +9,7 @@
 
 #include "environment.h"
 #include "from_js.h"
+#include "job.h"
 #include "longshadow/engine.h"
 #include "longshadow/session_kv.h"
 #include "longshadow/value_store.h"
@@ -34,6 +35,13 @@ class EngineState {
   const EngineInfo& info() const { return info_; }
   const std::shared_ptr<Environment>& environment() const { return environment_; }
 
+  /// No job may follow: the engine is closed.
+  void StopThread() {
+    thread_stopped_ = true;
+    thread_->Stop();
+  }
+  bool thread_stopped() const { return thread_stopped_; }
+
   /// Takes the engine out: the caller destroys it on the thread. Null when already taken.
   std::shared_ptr<Engine> TakeEngine();
 
@@ -41,7 +49,18 @@ class EngineState {
   std::shared_ptr<Environment> environment_;
   std::shared_ptr<JobThread> thread_;
   std::shared_ptr<Engine> engine_;
+  bool thread_stopped_ = false;
   EngineInfo info_;
+};
+
+/// Settles a close when the memory is free.
+class CloseSessionJob final : public Job {
+ public:
+  using Job::Job;
+
+ private:
+  void Execute() override {}
+  Napi::Value Result(Napi::Env env) override { return env.Undefined(); }
 };
 
 struct StoreState {
@@ -75,9 +94,13 @@ class SessionState {
     native_->cancellation().Cancel();
     engine->thread().CancelQueued(this);
   }
-  void Close() {
+  /// Frees the native part when no call runs. The promise settles when its memory is free.
+  Napi::Value Close(Napi::Env env) {
     closed_ = true;
+    closers_.push_back(std::make_unique<CloseSessionJob>(engine->environment(), env));
+    const Napi::Promise promise = closers_.back()->promise();
     if (running_ == 0) Release();
+    return promise;
   }
   /// Native bytes that this session keeps alive: told to the garbage collector.
   void SetBytes(std::int64_t bytes) {
@@ -90,13 +113,24 @@ class SessionState {
 
  private:
   void Release() {
-    if (!native_) return;
-    engine->environment()->Unregister(native_->cancellation());
-    engine->environment()->Release(std::move(native_), bytes_);
-    SetBytes(0);
+    const std::shared_ptr<Environment>& environment = engine->environment();
+    if (native_) {
+      environment->Unregister(native_->cancellation());
+      on_file_thread_ = environment->Release(std::move(native_), bytes_);
+      SetBytes(0);
+    }
+    for (std::unique_ptr<CloseSessionJob>& closer : std::exchange(closers_, {})) {
+      if (on_file_thread_ && !environment->ending()) {
+        environment->FileThread().Push(std::make_unique<JobTask>(std::move(closer)));
+      } else {
+        environment->Post(std::move(closer));
+      }
+    }
   }
 
   std::shared_ptr<Native> native_;
+  std::vector<std::unique_ptr<CloseSessionJob>> closers_;  // whose promises wait for Release
+  bool on_file_thread_ = false;  // the native part was left to the file thread
   bool closed_ = false;
   std::int64_t running_ = 0;
   std::int64_t bytes_ = 0;

@@ -23,6 +23,11 @@ Napi::Value GetValueStoreStatus(const Napi::CallbackInfo& info) {
   return ValueStoreStatusToJs(info.Env(), HandleFromJs<StoreState>(info[0])->store->Status());
 }
 
+/// valueStoreFreeBytes(store): number
+Napi::Value GetValueStoreFreeBytes(const Napi::CallbackInfo& info) {
+  return NumberToJs(info.Env(), HandleFromJs<StoreState>(info[0])->store->FreeBytes());
+}
+
 /// removeSessionFiles(store, sessionId): void
 Napi::Value RemoveSessionFiles(const Napi::CallbackInfo& info) {
   HandleFromJs<StoreState>(info[0])->store->RemoveSession(StringFromJs(info[1], "sessionId"));
@@ -34,6 +39,7 @@ Napi::Value RemoveSessionFiles(const Napi::CallbackInfo& info) {
 void ExportValueStore(Napi::Object exports) {
   Export<Synchronous<OpenValueStore>>(exports, "openValueStore");
   Export<Synchronous<GetValueStoreStatus>>(exports, "valueStoreStatus");
+  Export<Synchronous<GetValueStoreFreeBytes>>(exports, "valueStoreFreeBytes");
   Export<Synchronous<RemoveSessionFiles>>(exports, "removeSessionFiles");
 }
 

@@ -3,8 +3,8 @@
  * undefined, so a misspelt field fails loudly in the binding instead of reading as "not set".
  * Only native/ts imports this file; defaults and validation belong to callers.
  *
- * Every promise settles from the engine's own thread (or a short-lived file thread), never from
- * libuv's pool. Rejections are Error objects whose `code` is a NativeErrorCode (errors.ts).
+ * Every promise settles from the engine's own thread, or from the one file thread of the process's
+ * environment, never from libuv's pool. Rejections are Error objects whose `code` is a NativeErrorCode (errors.ts).
  */
 
 export type Device = 'cpu' | 'reference';
@@ -169,11 +169,14 @@ export interface Addon {
   openEngine(options: EngineOptions): Promise<EngineHandle>;
   engineInfo(engine: EngineHandle): EngineInfo;
   engineCounters(engine: EngineHandle): EngineCounters;
-  /** Lets running work end, then frees the weights. */
+  /** Lets running work end, then frees the weights and ends the engine's thread. Idempotent. */
   closeEngine(engine: EngineHandle): Promise<void>;
 
   openValueStore(directory: string): ValueStoreHandle;
+  /** Walks every file of the store: not for what runs often. */
   valueStoreStatus(store: ValueStoreHandle): ValueStoreStatus;
+  /** `freeBytes` of the status at the cost of one system call. */
+  valueStoreFreeBytes(store: ValueStoreHandle): number;
   /** Unlinks a session's files; mappings outlive it. */
   removeSessionFiles(store: ValueStoreHandle, sessionId: string): void;
 
@@ -194,8 +197,11 @@ export interface Addon {
   sealPrefillSession(session: PrefillSessionHandle): Promise<Uint8Array>;
   /** Raises the cancellation flag: running and later work rejects with CANCELLED. */
   cancelPrefillSession(session: PrefillSessionHandle): void;
-  /** Unmaps at once when idle, else when the running call has ended. Idempotent. */
-  closePrefillSession(session: PrefillSessionHandle): void;
+  /**
+   * Unmaps when idle, else when the running call has ended; a large session on the file thread.
+   * Settles when the memory is free. Idempotent: a second close settles no earlier.
+   */
+  closePrefillSession(session: PrefillSessionHandle): Promise<void>;
 
   /** Checks the hand-off against the key and maps its segments. */
   openDecodeSession(
@@ -217,5 +223,5 @@ export interface Addon {
   decodeSessionTokens(session: DecodeSessionHandle): number;
   cancelDecodeSession(session: DecodeSessionHandle): void;
   /** As closePrefillSession; frees private pages too. */
-  closeDecodeSession(session: DecodeSessionHandle): void;
+  closeDecodeSession(session: DecodeSessionHandle): Promise<void>;
 }

@@ -35,6 +35,9 @@ export const openValueStore = synchronous((addon, directory: string) =>
 export const valueStoreStatus = synchronous((addon, store: ValueStoreHandle) =>
   addon.valueStoreStatus(store),
 );
+export const valueStoreFreeBytes = synchronous((addon, store: ValueStoreHandle) =>
+  addon.valueStoreFreeBytes(store),
+);
 export const removeSessionFiles = synchronous(
   (addon, store: ValueStoreHandle, sessionId: string) => {
     addon.removeSessionFiles(store, sessionId);
@@ -62,9 +65,9 @@ export const sealPrefillSession = asynchronous((addon, session: PrefillSessionHa
 export const cancelPrefillSession = synchronous((addon, session: PrefillSessionHandle) => {
   addon.cancelPrefillSession(session);
 });
-export const closePrefillSession = synchronous((addon, session: PrefillSessionHandle) => {
-  addon.closePrefillSession(session);
-});
+export const closePrefillSession = asynchronous((addon, session: PrefillSessionHandle) =>
+  addon.closePrefillSession(session),
+);
 
 export const openDecodeSession = asynchronous(
   (addon, engine: EngineHandle, store: ValueStoreHandle, key: SessionKey, handOff: Uint8Array) =>
@@ -86,9 +89,9 @@ export const decodeSessionTokens = synchronous((addon, session: DecodeSessionHan
 export const cancelDecodeSession = synchronous((addon, session: DecodeSessionHandle) => {
   addon.cancelDecodeSession(session);
 });
-export const closeDecodeSession = synchronous((addon, session: DecodeSessionHandle) => {
-  addon.closeDecodeSession(session);
-});
+export const closeDecodeSession = asynchronous((addon, session: DecodeSessionHandle) =>
+  addon.closeDecodeSession(session),
+);
 
 function synchronous<Arguments extends unknown[], Result>(
   call: (addon: Addon, ...args: Arguments) => Result,

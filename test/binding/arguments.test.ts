@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { copyFileSync, mkdirSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { loadAddon } from '../../native/ts/load.js';
 import * as native from '../../native/ts/index.js';
 import {
@@ -26,8 +27,8 @@ before(async () => {
   scratch = native.openScratchSession(engine);
 });
 after(async () => {
-  native.closePrefillSession(prefill);
-  native.closeDecodeSession(scratch);
+  await native.closePrefillSession(prefill);
+  await native.closeDecodeSession(scratch);
   await native.closeEngine(engine);
   store.remove();
 });
@@ -80,6 +81,7 @@ test('a handle of a wrong type is INVALID_ARGUMENT, never a crash', async () => 
   }
   for (const impostor of [...impostors.slice(0, -1), engine]) {
     await refuses('valueStoreStatus', [impostor]);
+    await refuses('valueStoreFreeBytes', [impostor]);
     await refuses('removeSessionFiles', [impostor, newKey().sessionId]);
     await refuses('openPrefillSession', [engine, impostor, newKey()]);
     await refuses('openDecodeSession', [engine, impostor, newKey(), new Uint8Array(1)]);
@@ -104,7 +106,7 @@ test('wrong fields are named and refused', async () => {
       {
         modelDirectory: [undefined, null, 7],
         dtype: ['fp16', null],
-        threads: [-1, 1.5, NaN, '2', 2 ** 40],
+        threads: [-1, 1.5, NaN, '2', 1025, 2 ** 40],
         layerBegin: [-1, undefined],
         layerEnd: [undefined, -1, 'all'],
       },
@@ -166,7 +168,11 @@ test('wrong fields are named and refused', async () => {
 });
 
 test('nothing throws in place of rejecting', () => {
-  for (const name of ['openEngine', 'closeEngine', 'prefillChunk', 'decodeStep', 'appendLogits']) {
+  const names = [
+    ...['openEngine', 'closeEngine', 'prefillChunk', 'decodeStep', 'appendLogits'],
+    ...['closePrefillSession', 'closeDecodeSession'],
+  ];
+  for (const name of names) {
     const promise = loose[name]?.();
     assert.ok(promise instanceof Promise, name);
     promise.catch(() => undefined);
@@ -208,9 +214,31 @@ test('an unknown device is UNSUPPORTED or INVALID_ARGUMENT', async () => {
   );
 });
 
+test('the free bytes of a store are those of its status', () => {
+  const difference = native.valueStoreFreeBytes(store.handle) - store.status().freeBytes;
+  assert.ok(Math.abs(difference) < 2 ** 30, 'but for what others write in between');
+});
+
+test('closing an engine ends its threads', async () => {
+  const threads = () => readdirSync('/proc/self/task').length;
+  const before = threads();
+  const handles = [];
+  for (let i = 0; i < 3; i += 1) {
+    const other = await native.openEngine({ ...ENGINE_OPTIONS, threads: 2 });
+    handles.push(other); // not collected: the close alone must do it
+    assert.ok(threads() >= before + 2);
+    await Promise.all([native.closeEngine(other), native.closeEngine(other)]);
+    // The thread settles the promise and then ends.
+    for (let round = 0; round < 200 && threads() > before; round += 1) await sleep(10);
+    assert.equal(threads(), before);
+  }
+  for (const handle of handles) await native.closeEngine(handle);
+});
+
 test('a closed engine refuses work and closes again without complaint', async () => {
   const other = await native.openEngine(ENGINE_OPTIONS);
   const session = native.openScratchSession(other);
+  const ofOther = native.openPrefillSession(other, store.handle, newKey());
   const running = native.appendLogits(session, Uint32Array.of(1, 2), Float64Array.of(1));
   const closing = native.closeEngine(other);
   assert.equal((await running).length, 4096, 'what was queued before still runs');
@@ -221,5 +249,7 @@ test('a closed engine refuses work and closes again without complaint', async ()
   await refuses('openPrefillSession', [other, store.handle, newKey()]);
   await refuses('decodeStep', [other, [greedyItem(session, [1], 0)]]);
   await refuses('appendLogits', [session, Uint32Array.of(1), Float64Array.of(0)]);
-  native.closeDecodeSession(session);
+  await refuses('sealPrefillSession', [ofOther]);
+  await native.closeDecodeSession(session);
+  await native.closePrefillSession(ofOther);
 });

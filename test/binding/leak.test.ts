@@ -35,16 +35,16 @@ test('200 sessions opened and closed leave no mapping, no private page and no fi
   const key = newKey();
   const prefill = native.openPrefillSession(engine, store.handle, key);
   const handOff = await prefillAndSeal(prefill, sample.ids, [600]);
-  native.closePrefillSession(prefill);
+  await native.closePrefillSession(prefill);
   for (let i = 0; i < 200; i += 1) {
     const again = native.openPrefillSession(engine, store.handle, key);
     const decode = await native.openDecodeSession(engine, store.handle, key, handOff);
     const scratch = native.openScratchSession(engine);
     if (i % 50 === 0) await native.decodeStep(engine, [greedyItem(scratch, [1, 2, 3], 0)]);
     assert.ok(store.status().mappings >= 2);
-    native.closePrefillSession(again);
-    native.closeDecodeSession(decode);
-    native.closeDecodeSession(scratch);
+    await native.closePrefillSession(again);
+    await native.closeDecodeSession(decode);
+    await native.closeDecodeSession(scratch);
   }
   store.assertNothingHeld();
   native.removeSessionFiles(store.handle, key.sessionId);

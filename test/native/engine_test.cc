@@ -298,6 +298,17 @@ TEST(Engine, RefusesDevicesAndLayerRangesItDoesNotHave) {
   EXPECT_EQ(CodeOf([&] { Engine::Open(options); }), ErrorCode::kInvalidArgument);
 }
 
+TEST(Engine, StopsOpeningWhenItIsInterrupted) {
+  const TemporaryFolder folder;
+  WriteModel(folder.path(), SmallConfig());
+  CancellationFlag interrupt;
+  const EngineOptions options{
+      .model_directory = folder.path(), .device = "reference", .interrupt = &interrupt};
+  EXPECT_TRUE(Engine::Open(options));
+  interrupt.Cancel();
+  EXPECT_EQ(CodeOf([&] { Engine::Open(options); }), ErrorCode::kCancelled);
+}
+
 TEST(Engine, NamesAModelByItsContent) {
   const auto fingerprint = [](const nlohmann::json& config, DType dtype) {
     const TemporaryFolder folder;

@@ -7,14 +7,14 @@
 
 namespace longshadow {
 
-/// A flag that any thread may raise and long work polls (per layer and row block).
+/// A flag that any thread may raise and long work polls (between products, pages and tensors).
 class CancellationFlag {
  public:
   void Cancel() { cancelled_.store(true, std::memory_order_relaxed); }
   bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
-  /// Throws Error(kCancelled) once the flag is raised.
-  void ThrowIfCancelled() const {
-    if (cancelled()) throw Error(ErrorCode::kCancelled, "the session was cancelled");
+  /// Throws Error(kCancelled) with `message` once the flag is raised.
+  void ThrowIfCancelled(const char* message = "the session was cancelled") const {
+    if (cancelled()) throw Error(ErrorCode::kCancelled, message);
   }
 
  private:

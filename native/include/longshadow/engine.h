@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "longshadow/cancellation.h"
 #include "longshadow/dtype.h"
 #include "longshadow/error.h"
 #include "longshadow/model_config.h"
@@ -23,6 +24,9 @@ struct EngineOptions {
   std::int32_t threads = 0;               // 0: one a core
   std::int32_t layer_begin = 0;           // this stage's layers
   std::optional<std::int32_t> layer_end;  // absent: the model's last
+  /// Polled for every tensor while the model is packed and checksummed: raised, Open throws
+  /// kCancelled. Null: opening cannot be interrupted. Must outlive Open.
+  const CancellationFlag* interrupt = nullptr;
 };
 
 struct EngineInfo {

@@ -26,7 +26,10 @@ class ValueStore {
 
   virtual ~ValueStore() = default;
   virtual const std::string& directory() const = 0;
+  /// Walks every file: for people and tests, not for a heartbeat.
   virtual ValueStoreStatus Status() const = 0;
+  /// What the file system still gives, at the cost of one system call.
+  virtual std::int64_t FreeBytes() const = 0;
   /// Unlinks every file of a session and its folder; mappings outlive it. Unknown: nothing.
   /// `session_id` must match ^[0-9a-f]{32}$ (kInvalidArgument), checked before any path is made.
   virtual void RemoveSession(const std::string& session_id) = 0;

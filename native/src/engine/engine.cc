@@ -33,6 +33,12 @@ EngineInfo ReadInfo(const EngineOptions& options) {
   return info;
 }
 
+/// The caller's flag, or one that nobody raises.
+const CancellationFlag& Interrupt(const EngineOptions& options) {
+  static const CancellationFlag never;
+  return options.interrupt != nullptr ? *options.interrupt : never;
+}
+
 }  // namespace
 
 std::shared_ptr<Engine> Engine::Open(const EngineOptions& options) {
@@ -43,7 +49,8 @@ EngineImpl::EngineImpl(const EngineOptions& options)
     : info_(ReadInfo(options)),
       files_(options.model_directory),
       backend_(MakeBackend(options.device, options.threads)),
-      weights_(LoadLlamaWeights(files_, info_.config, *backend_, options.dtype)),
+      weights_(
+          LoadLlamaWeights(files_, info_.config, *backend_, options.dtype, Interrupt(options))),
       layers_(*backend_, info_.config, weights_, info_.geometry, options.dtype),
       head_(*backend_, info_.config, weights_, options.dtype),
       residual_(*backend_, DType::kF32, kRowBlock, info_.config.hidden_size) {
@@ -53,7 +60,7 @@ EngineImpl::EngineImpl(const EngineOptions& options)
   info_.weight_file_bytes = files_.file_bytes();
   info_.packed_bytes = weights_.packed_bytes;
   const MappedFile config_json(options.model_directory + "/config.json");
-  info_.model_fingerprint = ModelFingerprint(config_json.bytes(), files_);
+  info_.model_fingerprint = ModelFingerprint(config_json.bytes(), files_, Interrupt(options));
 }
 
 EngineCounters EngineImpl::counters() const {

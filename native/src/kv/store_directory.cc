@@ -124,12 +124,18 @@ ValueStoreStatus StoreDirectory::Status() const {
   status.mappings = held.mappings;
   status.mapped_bytes = held.mapped_bytes;
   status.private_bytes = held.private_bytes;
+  const FileSystemSpace space = Space();
+  status.free_bytes = space.free_bytes;
+  status.capacity_bytes = space.capacity_bytes;
+  return status;
+}
+
+StoreDirectory::FileSystemSpace StoreDirectory::Space() const {
   struct statvfs file_system {};
   if (fstatvfs(fd_.get(), &file_system) != 0) ThrowErrno("cannot read the size of " + path_, errno);
   const auto unit = static_cast<std::int64_t>(file_system.f_frsize);
-  status.free_bytes = static_cast<std::int64_t>(file_system.f_bavail) * unit;
-  status.capacity_bytes = static_cast<std::int64_t>(file_system.f_blocks) * unit;
-  return status;
+  return {static_cast<std::int64_t>(file_system.f_bavail) * unit,
+          static_cast<std::int64_t>(file_system.f_blocks) * unit};
 }
 
 void StoreDirectory::RemoveSession(const std::string& session_id) {

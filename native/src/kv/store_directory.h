@@ -26,6 +26,7 @@ class StoreDirectory final : public ValueStore {
 
   const std::string& directory() const override { return path_; }
   ValueStoreStatus Status() const override;
+  std::int64_t FreeBytes() const override { return Space().free_bytes; }
   void RemoveSession(const std::string& session_id) override;
 
   /// Opens a session's folder (0700, ours, not a link: kInvalidArgument otherwise).
@@ -33,6 +34,12 @@ class StoreDirectory final : public ValueStore {
   UniqueFd OpenSessionFolder(const std::string& session_id, bool create) const;
 
  private:
+  struct FileSystemSpace {
+    std::int64_t free_bytes = 0;
+    std::int64_t capacity_bytes = 0;
+  };
+  FileSystemSpace Space() const;
+
   std::string path_;
   UniqueFd fd_;
 };

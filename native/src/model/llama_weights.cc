@@ -94,9 +94,21 @@ LayerTensors FindLayer(TensorTable& table, const ModelConfig& config, std::int32
   return tensors;
 }
 
+/// Packs for one backend and compute dtype, and can be interrupted between matrices.
+struct Packer {
+  Backend& backend;
+  DType compute;
+  const CancellationFlag& interrupt;
+
+  std::unique_ptr<PackedMatrix> Pack(const ConstMatrixView& weight) const {
+    interrupt.ThrowIfCancelled("opening the model was interrupted");
+    return backend.Pack(weight, compute);
+  }
+};
+
 /// Packs matrices of equal width stacked by rows. The joined copy lives only while it is packed.
 std::unique_ptr<PackedMatrix> PackStacked(const std::vector<ConstMatrixView>& parts,
-                                          Backend& backend, DType compute) {
+                                          const Packer& packer) {
   const ConstMatrixView& first = parts.front();
   const std::size_t row_bytes = static_cast<std::size_t>(first.cols) * DTypeBytes(first.dtype);
   std::vector<std::byte> joined;
@@ -111,17 +123,17 @@ std::unique_ptr<PackedMatrix> PackStacked(const std::vector<ConstMatrixView>& pa
     joined.insert(joined.end(), bytes, bytes + static_cast<std::size_t>(part.rows) * row_bytes);
     rows += part.rows;
   }
-  return backend.Pack({joined.data(), first.dtype, rows, first.cols, first.cols}, compute);
+  return packer.Pack({joined.data(), first.dtype, rows, first.cols, first.cols});
 }
 
-LayerWeights PackLayer(LayerTensors tensors, Backend& backend, DType compute) {
+LayerWeights PackLayer(LayerTensors tensors, const Packer& packer) {
   LayerWeights layer;
   layer.input_norm = std::move(tensors.input_norm);
-  layer.qkv = PackStacked(tensors.qkv, backend, compute);
-  layer.output = backend.Pack(tensors.output, compute);
+  layer.qkv = PackStacked(tensors.qkv, packer);
+  layer.output = packer.Pack(tensors.output);
   layer.post_attention_norm = std::move(tensors.post_attention_norm);
-  layer.gate_up = PackStacked(tensors.gate_up, backend, compute);
-  layer.down = backend.Pack(tensors.down, compute);
+  layer.gate_up = PackStacked(tensors.gate_up, packer);
+  layer.down = packer.Pack(tensors.down);
   return layer;
 }
 
@@ -137,7 +149,8 @@ std::int64_t PackedBytes(const LlamaWeights& weights) {
 }  // namespace
 
 LlamaWeights LoadLlamaWeights(const WeightFiles& files, const ModelConfig& config, Backend& backend,
-                              DType compute) {
+                              DType compute, const CancellationFlag& interrupt) {
+  const Packer packer{backend, compute, interrupt};
   LlamaWeights weights;
   TensorTable table(files, weights.parameters);
   weights.embedding =
@@ -152,9 +165,9 @@ LlamaWeights LoadLlamaWeights(const WeightFiles& files, const ModelConfig& confi
           ? weights.embedding
           : table.Matrix("lm_head.weight", config.vocab_size, config.hidden_size);
   for (LayerTensors& layer : layers) {
-    weights.layers.push_back(PackLayer(std::move(layer), backend, compute));
+    weights.layers.push_back(PackLayer(std::move(layer), packer));
   }
-  weights.head = backend.Pack(head, compute);
+  weights.head = packer.Pack(head);
   weights.packed_bytes = PackedBytes(weights);
   return weights;
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "longshadow/backend.h"
+#include "longshadow/cancellation.h"
 #include "longshadow/model_config.h"
 #include "model/weight_files.h"
 
@@ -32,8 +33,9 @@ struct LlamaWeights {
 
 /// Checks that every tensor is there with its shape and dtype (BF16 or F32), then packs.
 /// `files` must outlive the result: the embedding is used where it lies.
+/// interrupt: polled for every tensor (kCancelled).
 /// Throws kModelInvalid for a missing tensor or a wrong shape, kUnsupported for another dtype.
 LlamaWeights LoadLlamaWeights(const WeightFiles& files, const ModelConfig& config, Backend& backend,
-                              DType compute);
+                              DType compute, const CancellationFlag& interrupt);
 
 }  // namespace longshadow

@@ -51,10 +51,12 @@ class Hash128 {
 
 }  // namespace
 
-std::string ModelFingerprint(std::span<const std::byte> config_json, const WeightFiles& files) {
+std::string ModelFingerprint(std::span<const std::byte> config_json, const WeightFiles& files,
+                             const CancellationFlag& interrupt) {
   Hash128 hash;
   hash.Add(config_json);
   for (const auto& [name, tensor] : files.tensors()) {
+    interrupt.ThrowIfCancelled("opening the model was interrupted");
     hash.Add(name);
     hash.Add(tensor.dtype);
     hash.Number(tensor.shape.size());
