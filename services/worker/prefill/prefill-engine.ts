@@ -18,5 +18,6 @@ export interface PrefillEngine {
   ): Promise<PrefillChunkResult>;
   seal(session: PrefillSessionHandle): Promise<Uint8Array>;
   cancel(session: PrefillSessionHandle): void;
-  close(session: PrefillSessionHandle): void;
+  /** Settles when the memory is free. */
+  close(session: PrefillSessionHandle): Promise<void>;
 }

@@ -102,7 +102,7 @@ export class PrefillSessions {
     await session.idle();
     if (this.#open.get(session.sessionId) !== session) return;
     this.#open.delete(session.sessionId);
-    this.options.engine.close(session.handle);
+    await this.options.engine.close(session.handle);
   }
 
   #remember(sessionId: string, epoch: number): void {
