@@ -68,15 +68,15 @@ const ADVICE: Readonly<Record<ErrorCode, readonly [meaning: string, change: stri
   NO_WORKER: ['No worker of the model is there.', 'Try again; start a worker if none runs.'],
   NO_DECODE: ['No decode of the model is there.', 'Try again; start a decode if none runs.'],
   WORKER_LOST: [
-    'The worker of the session is gone and no other could take over.',
+    'The worker of the session is gone; its work is not moved to another.',
     'Send the request again.',
   ],
   DECODE_LOST: [
-    'The decode of the session is gone and no other could take over.',
+    'The decode of the session is gone; its work is not moved to another.',
     'Send the request again.',
   ],
   REDIS_UNAVAILABLE: [
-    'Redis does not answer; nothing was started.',
+    'Redis does not answer. A session that had begun before may go on, or be ended later.',
     'Send the request again when it is back.',
   ],
   SHUTTING_DOWN: ['This process is ending.', 'Send the request again: another one takes it.'],
@@ -94,7 +94,7 @@ const ADVICE: Readonly<Record<ErrorCode, readonly [meaning: string, change: stri
     'Give it more time or a shorter prompt.',
   ],
   UNAUTHENTICATED: [
-    'The caller showed no certificate or key that is accepted.',
+    'A peer, or a proxy before it, asked for credentials. The services themselves refuse a client without an accepted certificate in the TLS handshake, which clients report as UNAVAILABLE.',
     "Present a client certificate of the cluster's authority.",
   ],
   INTERNAL: [
