@@ -3,12 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { filesUnder } from './fingerprint.mjs';
 import { buildNative } from './native-build.mjs';
-import { capture, runAloud } from './run.mjs';
+import { capture, runAloud, Stop } from './run.mjs';
 
 /** No single test may take longer; a hang then fails by name instead of by the whole run. */
 const TEST_TIMEOUT_MS = 300_000;
-
-const NOTHING = { passed: 0, failed: 0, skipped: 0 };
 
 /**
  * The stages of `npm test`, cheapest first. Each resolves to how many tests passed, failed and
@@ -24,9 +22,9 @@ export const TEST_STAGES = [
 ];
 
 /** Test files are named here because Node 20 expands no patterns itself. */
-async function nodeTests(folder, { concurrency = 2 } = {}) {
+export async function nodeTests(folder, { concurrency = 2 } = {}) {
   const files = filesUnder(folder, (path) => path.endsWith('.test.ts'));
-  if (files.length === 0) return NOTHING;
+  if (files.length === 0) throw new Stop(`${folder} has no tests: they are missing or misnamed`);
   return withScratchFile('counts.json', async (counts) => {
     const code = await runAloud(process.execPath, [
       ...['--import', 'tsx', '--test', `--test-concurrency=${concurrency}`],
