@@ -6,8 +6,11 @@ import { fromStatus } from '../../platform/rpc/status.js';
 
 type WorkerClient = ServiceTypes['worker']['client'];
 
-/** Hand-offs over this are not ours: factors of a million-token prompt stay well below. */
-const MAX_HAND_OFF_BYTES = 2 ** 34;
+/**
+ * Hand-offs over this are not ours: one of the cache policy `full` is a header, a hidden row and
+ * the manifest of some thousand segments, well below a megabyte.
+ */
+export const MAX_HAND_OFF_BYTES = 2 ** 26;
 const HAND_OFF_TIMEOUT_MS = 120_000;
 
 /** Clients of the workers that this decode takes sessions from, one a worker. */
