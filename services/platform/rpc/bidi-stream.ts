@@ -16,15 +16,19 @@ export type BidiStream<Request, Response> = (
 
 /**
  * How long a half-close waits for a reset before it counts. A Node client that cancels half-closes
- * its stream first and resets it in the next frame, which arrives about 1 ms later here.
+ * its stream first and resets it in the next frame, which arrives about 1 ms later here. This is a
+ * timer and no proof: a reset that takes longer (a slow network, a busy event loop) slips through,
+ * and the cancelled upload is taken for a complete one. Its session then begins to answer, and is
+ * cancelled like any other when the reset arrives.
  */
 const HALF_CLOSE_SETTLE_MS = 10;
 
 /**
  * Adapts an async generator to a bidirectional method. `requests` ends when the client half-closes
  * and only then; when the client goes or the deadline passes it rejects (CANCELLED or
- * DEADLINE_EXCEEDED), so that a broken upload is never taken for a complete one. Requests that are
- * not read are not received: the client is slowed down.
+ * DEADLINE_EXCEEDED), so that a broken upload is not taken for a complete one: but for a reset that
+ * comes more than HALF_CLOSE_SETTLE_MS after its half-close. Requests that are not read are not
+ * received: the client is slowed down.
  */
 export function bidiStream<Request, Response>(
   handle: BidiStream<Request, Response>,
