@@ -134,6 +134,8 @@ function makeLoop(
       sessions().closed(session);
     },
     onStep: metrics.stepRan,
+    onFinished: metrics.finished,
+    onFailed: metrics.failed,
     onStepFailed: (error) => {
       log.error({ err: error }, 'a decode step failed');
     },

@@ -1,16 +1,22 @@
 import { Counter, type Registry } from 'prom-client';
 import {
   cancelToFreeSeconds,
+  dataLossTotal,
   decodeStepSeconds,
   generatedTokensTotal,
   sessionsGauge,
   storeBytesGauge,
+  timePerOutputTokenSeconds,
 } from '../platform/metrics.js';
+import type { ErrorCode } from '../domain/serving-error.js';
+import type { TurnReport } from '../domain/session-event.js';
 import type { HostStatus } from '../engine-host/host-status.js';
 
 /** What the decode measures. */
 export interface DecodeMetrics {
   readonly stepRan: (step: { sessions: number; tokens: number; seconds: number }) => void;
+  readonly finished: (report: Pick<TurnReport, 'completionTokens' | 'decodeMs'>) => void;
+  readonly failed: (code: ErrorCode) => void;
   readonly released: (cancelToFreeMs: number) => void;
   readonly holds: (sessions: number, status: HostStatus) => void;
 }
@@ -26,6 +32,14 @@ export function decodeMetrics(registry: Registry, model: string): DecodeMetrics 
       decodeStepSeconds(registry).observe(seconds);
       generatedTokensTotal(registry).inc({ model }, tokens);
       batched.inc(sessions);
+    },
+    finished({ completionTokens, decodeMs }) {
+      if (completionTokens < 2) return; // nothing after the first token
+      const seconds = decodeMs / 1000 / (completionTokens - 1);
+      timePerOutputTokenSeconds(registry).observe({ model }, seconds);
+    },
+    failed(code) {
+      if (code === 'DATA_LOSS') dataLossTotal(registry).inc({ kind: 'decode' });
     },
     released(cancelToFreeMs) {
       cancelToFreeSeconds(registry).observe({ phase: 'decode' }, cancelToFreeMs / 1000);

@@ -135,13 +135,14 @@ export function sessionsEndedTotal(registry: Registry): Counter<'outcome'> {
 }
 
 export function refusalsTotal(registry: Registry): Counter<'code'> {
-  const help = 'Requests refused before any work, by error code';
+  const help = 'Calls that a server refused, by error code';
   return counter(registry, 'longshadow_refusals_total', help, ['code']);
 }
 
 /** Blocks of bytes whose checksum or fingerprint did not match. */
 export function dataLossTotal(registry: Registry): Counter<'kind'> {
-  const help = 'Blocks of bytes refused for a wrong checksum or fingerprint, by kind';
+  const help =
+    'Bytes refused for a wrong checksum or fingerprint, by where: prefill, seal, decode, or an RPC';
   return counter(registry, 'longshadow_data_loss_total', help, ['kind']);
 }
 

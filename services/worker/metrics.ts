@@ -3,16 +3,19 @@ import type { PrefillChunkResult } from '../../native/ts/index.js';
 import {
   cancelToFreeSeconds,
   chunkSeconds,
+  dataLossTotal,
   queueWaitSeconds,
   sessionsGauge,
   storeBytesGauge,
 } from '../platform/metrics.js';
+import type { ErrorCode } from '../domain/serving-error.js';
 import type { HostStatus } from '../engine-host/host-status.js';
 
 /** What the worker measures. */
 export interface WorkerMetrics {
   readonly jobStarted: (kind: string, waitMs: number) => void;
   readonly jobEnded: (kind: string, seconds: number) => void;
+  readonly jobFailed: (kind: string, code: ErrorCode) => void;
   readonly chunkRan: (chunk: PrefillChunkResult) => void;
   readonly cancelled: (cancelToFreeMs: number) => void;
   readonly holds: (sessions: number, status: HostStatus, freeBytes: number) => void;
@@ -34,6 +37,9 @@ export function workerMetrics(registry: Registry): WorkerMetrics {
     },
     jobEnded(kind, seconds) {
       chunkSeconds(registry).observe({ kind }, seconds);
+    },
+    jobFailed(kind, code) {
+      if (code === 'DATA_LOSS') dataLossTotal(registry).inc({ kind });
     },
     chunkRan({ segment, engineMicros, attentionMicros }) {
       tokens.inc(segment.endToken - segment.beginToken);

@@ -1,6 +1,6 @@
 import type { DecodeItem, DecodeItemResult } from '../../../native/ts/index.js';
 import type { ErrorCode } from '../../domain/serving-error.js';
-import type { PromptLogprob, SessionEvent } from '../../domain/session-event.js';
+import type { PromptLogprob, SessionEvent, TurnReport } from '../../domain/session-event.js';
 import { acceptToken, type EndRules } from './accept-token.js';
 import type { BatchSession, RunningTurn } from './batch-session.js';
 import type { DecodeEngine } from './decode-engine.js';
@@ -25,6 +25,10 @@ export interface DecodeLoopOptions {
   readonly onClosed: (session: BatchSession) => void;
   /** A step ended; for metrics. */
   readonly onStep: (step: { sessions: number; tokens: number; seconds: number }) => void;
+  /** A turn ended well; for metrics. */
+  readonly onFinished: (report: TurnReport) => void;
+  /** A turn ended with an error here; for metrics. */
+  readonly onFailed: (code: ErrorCode) => void;
   /** A step failed as a whole; its sessions end with INTERNAL. */
   readonly onStepFailed: (error: unknown) => void;
 }
@@ -206,6 +210,7 @@ export class DecodeLoop {
       decodeId: this.options.decodeId,
     });
     const { reason: finishReason, text } = end;
+    this.options.onFinished(report);
     session.turn = null;
     if (keptUntilUnixMs === null) this.#close(session);
     else this.options.onKept(session, keptUntilUnixMs);
@@ -214,6 +219,7 @@ export class DecodeLoop {
 
   /** Ends one session with an error event; the others go on. */
   #fail(session: BatchSession, code: ErrorCode, message: string): void {
+    this.options.onFailed(code);
     session.turn = null;
     this.#close(session);
     this.#publish(session, { type: 'error', code, message, details: {} });

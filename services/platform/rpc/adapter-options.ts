@@ -1,7 +1,8 @@
 import { status } from '@grpc/grpc-js';
 import type { Registry } from 'prom-client';
 import type { Log } from '../log.js';
-import { rpcSeconds } from '../metrics.js';
+import { ServingError } from '../../domain/serving-error.js';
+import { dataLossTotal, refusalsTotal, rpcSeconds } from '../metrics.js';
 import type { CallContext } from './call-context.js';
 import { toStatus, type WireStatus } from './status.js';
 
@@ -31,6 +32,7 @@ export function observeCall(
     failed: (error) => {
       const wire = toStatus(error);
       const fields = record(wire.code);
+      countFailure(options.metrics, context, wire.code, error);
       if (wire.code === status.INTERNAL || wire.code === status.DATA_LOSS) {
         options.log.error({ ...fields, err: error }, 'call failed');
       } else {
@@ -39,4 +41,19 @@ export function observeCall(
       return wire;
     },
   };
+}
+
+/** Codes that end a call which was taken; every other one refused it. */
+const NOT_REFUSALS: ReadonlySet<status> = new Set([
+  status.CANCELLED,
+  status.DEADLINE_EXCEEDED,
+  status.DATA_LOSS,
+  status.INTERNAL,
+]);
+
+function countFailure(metrics: Registry, context: CallContext, code: status, error: unknown): void {
+  if (!(error instanceof ServingError)) return;
+  const method = context.method.slice(context.method.lastIndexOf('/') + 1);
+  if (code === status.DATA_LOSS) dataLossTotal(metrics).inc({ kind: method });
+  else if (!NOT_REFUSALS.has(code)) refusalsTotal(metrics).inc({ code: error.code });
 }

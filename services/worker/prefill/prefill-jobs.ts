@@ -2,7 +2,7 @@ import type { PrefillChunkResult, SegmentInfo, SessionKey } from '../../../nativ
 import { remainingPrefillMs } from '../../domain/prefill-cost.js';
 import { type PrefillJob, prefillJobId, type PrefillJobResult } from '../../domain/prefill-job.js';
 import type { ResolvedPolicy } from '../../domain/policy.js';
-import { ServingError } from '../../domain/serving-error.js';
+import { type ErrorCode, ServingError } from '../../domain/serving-error.js';
 import { ENDED_STATES, type SessionRecord } from '../../domain/session-record.js';
 import type { SessionStore } from '../../domain/session-store.js';
 import { toServingError } from '../../engine-host/native-error-code.js';
@@ -28,6 +28,7 @@ export interface PrefillJobsOptions {
   readonly onJob: {
     readonly jobStarted: (kind: string, waitMs: number) => void;
     readonly jobEnded: (kind: string, seconds: number) => void;
+    readonly jobFailed: (kind: string, code: ErrorCode) => void;
     readonly chunkRan: (chunk: PrefillChunkResult) => void;
   };
   readonly onError: (error: unknown) => void;
@@ -47,6 +48,15 @@ export class PrefillJobs {
    */
   async run(data: unknown, addedUnixMs: number): Promise<PrefillJobResult> {
     const job = parsePrefillJob(data);
+    try {
+      return await this.#run(job, addedUnixMs);
+    } catch (error) {
+      this.options.onJob.jobFailed(job.kind, toServingError(error).code);
+      throw error;
+    }
+  }
+
+  async #run(job: PrefillJob, addedUnixMs: number): Promise<PrefillJobResult> {
     await this.#refuseUnfit(job);
     const session = await this.options.sessions.open(sessionKey(job));
     const name = `${job.kind} ${String(job.beginToken)}`;
@@ -150,7 +160,10 @@ export class PrefillJobs {
     return { beginToken, endToken, bytes, engineMicros: result.engineMicros, alreadyDone: false };
   }
 
-  /** A chunk's last progress. If Redis cannot be reached, the job's next run reports it. */
+  /**
+   * A chunk's last progress. If Redis cannot be reached the job fails, and its log-probabilities are
+   * told only if it is put on the queue again.
+   */
   async #report(
     session: PrefillSession,
     reporter: ProgressReporter,

@@ -69,6 +69,8 @@ export function makeLoop(options: Partial<DecodeLoopOptions> = {}) {
     onKept: (session) => kept.push(session),
     onClosed: (session) => closed.push(session.sessionId),
     onStep: () => undefined,
+    onFinished: () => undefined,
+    onFailed: () => undefined,
     onStepFailed: () => undefined,
     ...options,
   });

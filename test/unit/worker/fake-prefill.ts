@@ -39,6 +39,7 @@ export function makeWorld() {
     events: [] as SessionEvent[],
     appendOptions: [] as (AppendOptions | undefined)[],
     errors: [] as unknown[],
+    failedJobs: [] as [string, string][],
   };
   const handles = new Map<PrefillSessionHandle, { segments: SegmentInfo[]; cancel: () => void }>();
   const of = (handle: PrefillSessionHandle) => {
@@ -94,6 +95,7 @@ export function makeWorld() {
       of(handle);
       handles.delete(handle);
       state.closed++;
+      return Promise.resolve();
     },
   };
   const sessions = new PrefillSessions({
@@ -133,7 +135,12 @@ export function makeWorld() {
     modelFingerprint: MODEL,
     expectedFingerprint: ({ epoch }) => String(epoch).repeat(32),
     nowUnixMs: () => state.nowUnixMs,
-    onJob: { jobStarted: () => undefined, jobEnded: () => undefined, chunkRan: () => undefined },
+    onJob: {
+      jobStarted: () => undefined,
+      jobEnded: () => undefined,
+      jobFailed: (kind, code) => state.failedJobs.push([kind, code]),
+      chunkRan: () => undefined,
+    },
     onError: (error) => state.errors.push(error),
   });
   return { jobs, sessions, chunks, disk, state };

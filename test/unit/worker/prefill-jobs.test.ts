@@ -25,8 +25,9 @@ const refusals: { name: string; with: Parameters<typeof job>[0]; code: ErrorCode
 
 for (const refusal of refusals) {
   test(`${refusal.name} is refused before any work`, async () => {
-    const { jobs, chunks } = makeWorld();
+    const { jobs, chunks, state } = makeWorld();
     await assert.rejects(jobs.run(job(refusal.with), 0), refusedWith(refusal.code));
+    assert.deepEqual(state.failedJobs, [['prefill', refusal.code]], 'and counted');
     assert.equal(chunks.length, 0);
   });
 }
