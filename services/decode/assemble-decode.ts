@@ -49,7 +49,19 @@ export async function assembleDecode(
   const { host } = outside;
   const publisher = makePublisher(outside, () => sessions);
   const eosTokenIds = await generationEosTokenIds(settings.modelDir);
-  const loop = makeLoop(settings, outside, publisher, eosTokenIds, () => sessions);
+  /** As they were when the last step ended: while one runs, only one of them counts it. */
+  let stepCounts = { decodeCalls: 0, decodeSteps: 0 };
+  const stepEnded = (): void => {
+    stepCounts = { decodeCalls: engineCounters(host.engine).decodeSteps, decodeSteps: loop.steps };
+  };
+  const loop: DecodeLoop = makeLoop(
+    settings,
+    outside,
+    publisher,
+    eosTokenIds,
+    () => sessions,
+    stepEnded,
+  );
   const sessions: DecodeSessions = new DecodeSessions({
     loop,
     decoder: await loadTokenDecoder(settings.modelDir),
@@ -73,8 +85,7 @@ export async function assembleDecode(
     status: () => ({
       ...hostStatus(host),
       sessions: sessions.count,
-      decodeCalls: engineCounters(host.engine).decodeSteps,
-      decodeSteps: loop.steps,
+      ...stepCounts,
     }),
   };
   return { loop, publisher, sessions, operations };
@@ -109,11 +120,12 @@ function makeLoop(
   publisher: EventPublisher,
   eosTokenIds: readonly number[],
   sessions: () => DecodeSessions,
+  stepEnded: () => void,
 ): DecodeLoop {
   const { engine, info } = host;
   return new DecodeLoop({
     engine: {
-      step: (items) => decodeStep(engine, items),
+      step: (items) => decodeStep(engine, items).finally(stepEnded),
       cancel: cancelDecodeSession,
       close: closeDecodeSession,
     },
