@@ -10,6 +10,9 @@ export interface DecodeEngine {
   step(items: DecodeItem[]): Promise<DecodeItemResult[]>;
   /** Raises the session's cancellation flag: its part of a running step ends early. */
   cancel(session: DecodeSessionHandle): void;
-  /** Frees the session's memory. Never called while a step with the session runs. */
-  close(session: DecodeSessionHandle): void;
+  /**
+   * Frees the session's memory, and settles when it is free. Never called while a step with the
+   * session runs.
+   */
+  close(session: DecodeSessionHandle): Promise<void>;
 }

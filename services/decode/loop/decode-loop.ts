@@ -76,7 +76,7 @@ export class DecodeLoop {
       this.options.engine.cancel(session.handle);
       await this.#step;
     }
-    this.#close(session);
+    await this.#close(session);
   }
 
   /** Runs until stop(). */
@@ -212,7 +212,7 @@ export class DecodeLoop {
     const { reason: finishReason, text } = end;
     this.options.onFinished(report);
     session.turn = null;
-    if (keptUntilUnixMs === null) this.#close(session);
+    if (keptUntilUnixMs === null) void this.#close(session);
     else this.options.onKept(session, keptUntilUnixMs);
     this.#publish(session, { type: 'finished', finishReason, text, report, keptUntilUnixMs });
   }
@@ -221,7 +221,7 @@ export class DecodeLoop {
   #fail(session: BatchSession, code: ErrorCode, message: string): void {
     this.options.onFailed(code);
     session.turn = null;
-    this.#close(session);
+    void this.#close(session);
     this.#publish(session, { type: 'error', code, message, details: {} });
   }
 
@@ -239,9 +239,11 @@ export class DecodeLoop {
     this.options.publisher.push({ sessionId, epoch, turn, event });
   }
 
-  #close(session: BatchSession): void {
+  /** Takes the session out at once; settles when its memory is free. */
+  async #close(session: BatchSession): Promise<void> {
     if (!this.#sessions.delete(session)) return;
-    this.options.engine.close(session.handle);
+    const freed = this.options.engine.close(session.handle);
     this.options.onClosed(session);
+    await freed;
   }
 }

@@ -40,7 +40,7 @@ export interface DecodeSessionsOptions {
   readonly fetchHandOff: (session: StartSession, signal: AbortSignal) => Promise<Uint8Array>;
   readonly openSession: (key: SessionKey, handOff: Uint8Array) => Promise<DecodeSessionHandle>;
   readonly sessionTokens: (handle: DecodeSessionHandle) => number;
-  readonly closeHandle: (handle: DecodeSessionHandle) => void;
+  readonly closeHandle: (handle: DecodeSessionHandle) => Promise<void>;
   readonly nowUnixMs: () => number;
   /** A session that was running was released: milliseconds until its memory was free. */
   readonly onReleased: (cancelToFreeMs: number) => void;
@@ -197,7 +197,7 @@ export class DecodeSessions {
       signal.throwIfAborted();
       return new BatchSession(sessionId, epoch, handle, this.options.sessionTokens(handle));
     } catch (error) {
-      this.options.closeHandle(handle);
+      await this.options.closeHandle(handle);
       throw error;
     }
   }

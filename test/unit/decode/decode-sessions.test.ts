@@ -44,7 +44,10 @@ function makeWorld(maxSessions = 2) {
       }),
     openSession: () => Promise.resolve({ type: 'decode-session' }),
     sessionTokens: () => SEALED_TOKENS,
-    closeHandle: (handle) => closed.push(handle),
+    closeHandle: (handle) => {
+      closed.push(handle);
+      return Promise.resolve();
+    },
     nowUnixMs: () => 0,
     onReleased: () => undefined,
     onError: (error) => assert.fail(String(error)),

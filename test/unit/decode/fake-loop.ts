@@ -57,6 +57,7 @@ export function makeLoop(options: Partial<DecodeLoopOptions> = {}) {
       close: (handle) => {
         assert.ok(!engineClosed.has(handle), 'closed once');
         engineClosed.add(handle);
+        return Promise.resolve();
       },
     },
     publisher,
