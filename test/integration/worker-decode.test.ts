@@ -185,10 +185,12 @@ test('a kept session takes a second turn, as if its tokens had been in the promp
 });
 
 test('a worker that is killed and comes back goes on where it was', async () => {
-  const sample = needleSample(1);
+  const sample = needleSample(2);
   const session = await lane.open(sample.prompt);
   await lane.run(session, { beginToken: 0, endToken: CHUNK_TOKENS });
-  const interrupted = lane.run(session, { beginToken: CHUNK_TOKENS, endToken: 2 * CHUNK_TOKENS });
+  // Long enough that the kill lands inside it, however fast the machine is.
+  const endToken = 6 * CHUNK_TOKENS;
+  const interrupted = lane.run(session, { beginToken: CHUNK_TOKENS, endToken });
   await poll(
     async () => (await lane.workerStatus()).storeFiles,
     (files) => Number(files) > 2,
@@ -199,7 +201,9 @@ test('a worker that is killed and comes back goes on where it was', async () => 
   assert.equal((await interrupted).alreadyDone, false);
   const again = await lane.run(session, { beginToken: 0, endToken: CHUNK_TOKENS });
   assert.equal(again.alreadyDone, true);
-  await lane.prefill(session, CHUNK_TOKENS);
+  const total = sample.prompt.length;
+  await lane.run(session, { beginToken: endToken, endToken: total });
+  await lane.run(session, { beginToken: total, endToken: total });
   assert.equal(await lane.restartWorker('SIGTERM'), 0, 'a clean end');
   assert.ok(readdirSync(lane.storeDirectory).length > 0, 'segments stay');
   await lane.startDecode(session); // sealed again on demand, from the adopted segments
