@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { valueStoreStatus } from '../../native/ts/index.js';
+import { valueStoreFreeBytes } from '../../native/ts/index.js';
 import { aborted } from '../engine-host/aborted.js';
 import { describeMember, type EngineHost, openEngineHost } from '../engine-host/engine-host.js';
 import { type Heartbeat, startHeartbeat } from '../engine-host/heartbeat.js';
@@ -110,7 +110,7 @@ function announce(
       draining: shutdownSignal.aborted,
       // Sessions reserve at the worker's store; decode's own limit is DECODE_MAX_PRIVATE_BYTES.
       storeCapacityBytes: 0,
-      storeFreeBytes: valueStoreStatus(host.valueStore).freeBytes,
+      storeFreeBytes: valueStoreFreeBytes(host.valueStore),
     });
   };
   return startHeartbeat(member.store.fleet, describe, (error) => {

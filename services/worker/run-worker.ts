@@ -1,4 +1,4 @@
-import { valueStoreStatus } from '../../native/ts/index.js';
+import { valueStoreFreeBytes, valueStoreStatus } from '../../native/ts/index.js';
 import { aborted } from '../engine-host/aborted.js';
 import { storeCapacity, storeWarning } from '../engine-host/check-store-size.js';
 import { describeMember, type EngineHost, openEngineHost } from '../engine-host/engine-host.js';
@@ -93,7 +93,7 @@ function announce(
 ): Promise<Heartbeat> {
   const { host, parts, address, capacityBytes } = member;
   const describe = () => {
-    const { freeBytes } = valueStoreStatus(host.valueStore);
+    const freeBytes = valueStoreFreeBytes(host.valueStore);
     const activeSessions = parts.sessions.count;
     parts.metrics.holds(activeSessions, hostStatus(host), freeBytes);
     return describeMember(host, 'worker', {
