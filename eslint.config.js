@@ -46,6 +46,11 @@ export default tseslint.config(
     rules: {
       'max-lines-per-function': 'off',
       'no-console': 'off',
+      'no-restricted-imports': [
+        'error',
+        { name: 'node:assert', message: 'Use test/support/assert.ts.' },
+        { name: 'node:assert/strict', message: 'Use test/support/assert.ts, which says why.' },
+      ],
       // test() of node:test returns a promise that the runner itself awaits.
       '@typescript-eslint/no-floating-promises': [
         'error',
@@ -56,5 +61,9 @@ export default tseslint.config(
         },
       ],
     },
+  },
+  {
+    files: ['test/support/assert.ts'],
+    rules: { 'no-restricted-imports': 'off' },
   },
 );

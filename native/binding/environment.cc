@@ -78,12 +78,12 @@ void Environment::RequireOpen() const {
 std::shared_ptr<JobThread> Environment::NewThread() {
   RequireOpen();
   std::erase_if(threads_, [](const auto& thread) { return thread->finished(); });
-  return threads_.emplace_back(std::make_shared<JobThread>());
+  return threads_.emplace_back(std::make_shared<JobThread>("ls-engine"));
 }
 
 JobThread& Environment::FileThread() {
   RequireOpen();
-  if (!file_thread_) file_thread_ = std::make_unique<JobThread>();
+  if (!file_thread_) file_thread_ = std::make_unique<JobThread>("ls-files");
   return *file_thread_;
 }
 

@@ -1,5 +1,7 @@
 #include "job_thread.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -7,7 +9,11 @@
 
 namespace longshadow::binding {
 
-JobThread::JobThread() : thread_([this] { Loop(); }) {}
+JobThread::JobThread(const char* name)
+    : thread_([this, name] {
+        pthread_setname_np(pthread_self(), name);
+        Loop();
+      }) {}
 
 JobThread::~JobThread() { StopNow(); }
 

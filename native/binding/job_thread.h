@@ -25,7 +25,8 @@ class Task {
 /// queued matrix products there delay every file and name lookup of the process.
 class JobThread {
  public:
-  JobThread();
+  /// name: at most 15 characters, for those who look at the process's threads.
+  explicit JobThread(const char* name);
   ~JobThread();  // stops and joins
   JobThread(const JobThread&) = delete;
   JobThread& operator=(const JobThread&) = delete;

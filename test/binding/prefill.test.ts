@@ -1,4 +1,4 @@
-import assert from 'node:assert/strict';
+import assert from '../support/assert.js';
 import { after, before, test } from 'node:test';
 import * as native from '../../native/ts/index.js';
 import {

@@ -1,4 +1,4 @@
-import assert from 'node:assert/strict';
+import assert from '../support/assert.js';
 import { after, before, test } from 'node:test';
 import { status, type ServiceError } from '@grpc/grpc-js';
 import type { GenerateHeader } from '../../proto/gen/longshadow/router/v1/GenerateHeader.js';

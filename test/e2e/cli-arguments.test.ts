@@ -1,4 +1,4 @@
-import assert from 'node:assert/strict';
+import assert from '../support/assert.js';
 import { test } from 'node:test';
 import { NEEDLE_MODEL } from '../support/cluster.js';
 import { runCli } from '../support/run.js';

@@ -1,4 +1,4 @@
-import assert from 'node:assert/strict';
+import assert from '../support/assert.js';
 import { after, before, test } from 'node:test';
 import { unaryCall } from '../../services/platform/rpc/client.js';
 import { exchange, generate, idParts, type Answer } from '../support/generate.js';

@@ -1,4 +1,4 @@
-import assert from 'node:assert/strict';
+import assert from '../support/assert.js';
 import { after, before, test } from 'node:test';
 import { promptLogits } from '../../services/cli/engine/scratch-run.js';
 import { NEEDLE_MODEL, startTestCluster, type TestCluster } from '../support/cluster.js';

@@ -1,4 +1,4 @@
-import assert from 'node:assert/strict';
+import assert from '../support/assert.js';
 import { after, before, test } from 'node:test';
 import { startTestCluster, type TestCluster } from '../support/cluster.js';
 import { generate, idParts } from '../support/generate.js';

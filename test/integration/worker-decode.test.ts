@@ -1,4 +1,4 @@
-import assert from 'node:assert/strict';
+import assert from '../support/assert.js';
 import { readdirSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import type { SessionEvent } from '../../services/domain/session-event.js';

@@ -1,6 +1,7 @@
 #include "thread_pool.h"
 
 #include <omp.h>
+#include <pthread.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -94,6 +95,7 @@ void ThreadPool::Drain(std::int32_t thread) {
 }
 
 void ThreadPool::WorkerLoop(std::int32_t thread) {
+  pthread_setname_np(pthread_self(), "ls-compute");
   omp_set_num_threads(1);
   std::uint64_t seen = 0;
   std::unique_lock lock(mutex_);

@@ -1,4 +1,4 @@
-import assert from 'node:assert/strict';
+import assert from '../../support/assert.js';
 import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import { PrefillProgress } from '../../../services/cli/output/prefill-progress.js';

@@ -1,4 +1,4 @@
-import assert from 'node:assert/strict';
+import assert from '../../support/assert.js';
 import { test } from 'node:test';
 import type { PromptPart } from '../../../proto/gen/longshadow/router/v1/PromptPart.js';
 import { promptParts, type Prompt } from '../../../services/cli/rpc/prompt-parts.js';

@@ -1,4 +1,4 @@
-import assert from 'node:assert/strict';
+import assert from '../../support/assert.js';
 import { setImmediate as tick } from 'node:timers/promises';
 import type { DecodeItem, DecodeItemResult } from '../../../native/ts/index.js';
 import type { SessionEvent } from '../../../services/domain/session-event.js';

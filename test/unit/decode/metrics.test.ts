@@ -1,4 +1,4 @@
-import assert from 'node:assert/strict';
+import assert from '../../support/assert.js';
 import { test } from 'node:test';
 import { decodeMetrics } from '../../../services/decode/metrics.js';
 import { makeMetrics } from '../../../services/platform/metrics.js';

@@ -1,4 +1,4 @@
-import assert from 'node:assert/strict';
+import assert from '../../support/assert.js';
 import { test } from 'node:test';
 import { MAX_HAND_OFF_BYTES, WorkerClients } from '../../../services/decode/rpc/worker-client.js';
 import { makeLog } from '../../../services/platform/log.js';

@@ -1,4 +1,4 @@
-import assert from 'node:assert/strict';
+import assert from '../../support/assert.js';
 import { test } from 'node:test';
 import { closeUnused } from '../../../services/router/close-unused.js';
 import { ClientPool } from '../../../services/router/rpc/client-pool.js';

@@ -1,4 +1,4 @@
-import assert from 'node:assert/strict';
+import assert from '../../../support/assert.js';
 import { test } from 'node:test';
 import { ServingError, type ErrorCode } from '../../../../services/domain/serving-error.js';
 import { makeLog } from '../../../../services/platform/log.js';

@@ -1,4 +1,4 @@
-import assert from 'node:assert/strict';
+import assert from '../../../support/assert.js';
 import { test } from 'node:test';
 import { Metadata, status, type ServiceError } from '@grpc/grpc-js';
 import { ERROR_CODES, ServingError } from '../../../../services/domain/serving-error.js';

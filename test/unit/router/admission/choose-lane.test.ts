@@ -1,4 +1,4 @@
-import assert from 'node:assert/strict';
+import assert from '../../../support/assert.js';
 import { describe, test } from 'node:test';
 import type { FleetMember } from '../../../../services/domain/fleet.js';
 import { ServingError } from '../../../../services/domain/serving-error.js';

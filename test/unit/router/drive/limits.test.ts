@@ -1,4 +1,4 @@
-import assert from 'node:assert/strict';
+import assert from '../../../support/assert.js';
 import { after, before, describe, test } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import type { GenerationHeader } from '../../../../services/router/admission/generation-header.js';

@@ -1,4 +1,4 @@
-import assert from 'node:assert/strict';
+import assert from '../../../support/assert.js';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import type { TokenRange } from '../../../../services/domain/token-range.js';

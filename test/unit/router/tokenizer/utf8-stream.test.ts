@@ -1,4 +1,4 @@
-import assert from 'node:assert/strict';
+import assert from '../../../support/assert.js';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { ServingError } from '../../../../services/domain/serving-error.js';
