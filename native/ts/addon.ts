@@ -100,6 +100,19 @@ export interface SessionKey {
   stage: number;
   /** 32 lower-case hex digits; stamped on and compared with every block of bytes. */
   fingerprint: string;
+  /**
+   * Prefill only: ranges of positions whose segments carry another fingerprint, since another session
+   * or plan made them; ascending, not overlapping, ends are ends of segments. The hand-off passes them
+   * on to decode, whose key has none.
+   */
+  origins: SegmentOrigin[];
+}
+
+export interface SegmentOrigin {
+  beginToken: number;
+  endToken: number;
+  /** 32 lower-case hex digits. */
+  fingerprint: string;
 }
 
 export interface SegmentInfo {

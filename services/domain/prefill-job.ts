@@ -5,7 +5,7 @@ import type { TokenRange } from './token-range.js';
  * `seal` (beginToken = endToken = prompt length) makes the hand-off.
  */
 export interface PrefillJob extends TokenRange {
-  readonly schemaVersion: 1;
+  readonly schemaVersion: 2;
   readonly kind: 'prefill' | 'seal';
   readonly sessionId: string;
   readonly epoch: number;
@@ -16,6 +16,8 @@ export interface PrefillJob extends TokenRange {
   readonly nextTokenId: number | null;
   /** Positions whose log-probability is wanted, clipped to (beginToken, endToken]. */
   readonly promptLogprobs: readonly TokenRange[];
+  /** Tokens at the prompt's beginning that were not prefilled for it: linked segments. */
+  readonly cachedTokens: number;
   /** Prompt length; null while the upload is open. */
   readonly totalTokens: number | null;
   readonly deadlineUnixMs: number | null;

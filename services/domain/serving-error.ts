@@ -25,6 +25,7 @@ export const ERROR_CODES = [
   'VALUE_STORE_FULL',
   'RESERVATION_EXCEEDED',
   'TOO_MANY_SESSIONS',
+  'QUEUE_FULL',
   'MESSAGE_TOO_LARGE',
   // Retry elsewhere or later is safe: UNAVAILABLE.
   'NO_WORKER',
@@ -32,14 +33,18 @@ export const ERROR_CODES = [
   'WORKER_LOST',
   'DECODE_LOST',
   'REDIS_UNAVAILABLE',
+  'SESSION_LOST',
+  'UPLOAD_LOST',
   'SHUTTING_DOWN',
   // Bytes do not match their checksum or fingerprint: DATA_LOSS.
   'DATA_LOSS',
+  'JOB_CORRUPT',
   // Model folder missing, corrupt, or not a supported shape: FAILED_PRECONDITION.
   'MODEL_INVALID',
   'CANCELLED',
   'DEADLINE_EXCEEDED',
   'UNAUTHENTICATED',
+  'PERMISSION_DENIED',
   'INTERNAL',
 ] as const;
 

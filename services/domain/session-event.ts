@@ -41,6 +41,16 @@ export interface ProgressEvent {
   readonly promptLogprobs: readonly PromptLogprob[];
 }
 
+/**
+ * The session lost a process, or bytes, and goes on elsewhere: queued, progress or tokens follow. By
+ * the driver, or by a decode that gives its turn back. No token is lost, doubled or changed.
+ */
+export interface InterruptedEvent {
+  readonly type: 'interrupted';
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
 /** One generated token. By the decode. */
 export interface TokenEvent {
   readonly type: 'token';
@@ -94,7 +104,13 @@ export interface ErrorEvent {
 }
 
 export type SessionEvent =
-  AcceptedEvent | QueuedEvent | ProgressEvent | TokenEvent | FinishedEvent | ErrorEvent;
+  | AcceptedEvent
+  | QueuedEvent
+  | ProgressEvent
+  | InterruptedEvent
+  | TokenEvent
+  | FinishedEvent
+  | ErrorEvent;
 
 /** An event with its place in the session's stream: 1, 2, 3, ... without gaps. */
 export interface SequencedEvent {

@@ -2,7 +2,7 @@ import type { ResolvedPolicy } from './policy.js';
 import type { GenerationOptions } from './sampling.js';
 import type { TokenRange } from './token-range.js';
 
-export const SESSION_SCHEMA_VERSION = 1;
+export const SESSION_SCHEMA_VERSION = 2;
 /** 128 random bits, made by the router; checked before any path or key is made from it. */
 export const SESSION_ID_PATTERN = /^[0-9a-f]{32}$/;
 
@@ -32,6 +32,36 @@ export interface SegmentRecord extends TokenRange {
   readonly bytes: number;
 }
 
+/**
+ * Segments of this session that another session or an earlier plan made: linked, never copied. They
+ * carry the fingerprint of their maker.
+ */
+export interface SegmentOrigin extends TokenRange {
+  readonly fingerprint: string;
+}
+
+/** One prompt and its answer: the first turn's prompt is the session's, later ones continue it. */
+export interface TurnRecord {
+  /** Zero-based. */
+  readonly number: number;
+  /** The turn's events come after this one. */
+  readonly afterSequence: number;
+  /** Absolute position of the turn's first prompt token. */
+  readonly beginToken: number;
+  /** One past its last prompt token: where its answer begins; null while its upload is open. */
+  readonly endToken: number | null;
+  /** Of the prompt up to endToken, not prefilled for this turn. */
+  readonly cachedTokens: number;
+  /** True if a lane ran what an earlier turn had run already. */
+  readonly promptReran: boolean;
+  readonly admittedUnixMs: number;
+  /** Null until the hand-off is made (the first turn), or for a turn that decode appends. */
+  readonly prefilledUnixMs: number | null;
+}
+
+/** Shares of the workers' time: a high prompt pays a quarter for its tokens, a low one four times. */
+export type Priority = 'low' | 'normal' | 'high';
+
 /** Host memory promised to a session at admission. */
 export interface Reservation {
   /** The value store's host (fleet member's storeId). */
@@ -53,11 +83,16 @@ export interface SessionRecord {
   readonly state: SessionState;
   /** Number of the plan; what carries an older one is refused. Starts at 1. */
   readonly epoch: number;
+  /**
+   * Times that a decode took the session. Events of an older attempt are refused, so a decode that
+   * was given up and wakes again can do no harm. 0: none took it yet.
+   */
+  readonly attempt: number;
   /** Worker ids, one a stage. */
   readonly lane: readonly string[];
   readonly decodeId: string | null;
-  /** Zero-based number of the turn that runs or ran last. */
-  readonly turn: number;
+  /** The turn that runs or ran last. */
+  readonly turn: TurnRecord;
 
   readonly model: string;
   readonly modelFingerprint: string;
@@ -66,16 +101,25 @@ export interface SessionRecord {
   readonly fingerprint: string;
   readonly generation: GenerationOptions;
 
-  /** Tokens received so far, then the prompt's length once the upload is closed. */
+  /** Tokens that a lane is to run: received so far, and all once the upload is closed. */
   readonly receivedTokens: number;
+  /** From then on the ids of all of them are in the token id store. */
   readonly uploadClosed: boolean;
+  /** Tokens that the last seal covers; 0 before it. Later ones are private to the decode. */
+  readonly sealedTokens: number;
+  /** Tokens of ended turns, answers included: their ids are in the token id store. */
+  readonly historyTokens: number;
   /** First position without a finished segment. */
   readonly nextToken: number;
   readonly segments: readonly SegmentRecord[];
+  readonly origins: readonly SegmentOrigin[];
+  /** Times that bytes of this session did not match: the second ends it. */
+  readonly dataLosses: number;
   readonly maxPromptTokens: number;
   readonly reservation: Reservation | null;
 
   readonly tenant: string;
+  readonly priority: Priority;
   readonly traceparent: string | null;
   readonly deadlineUnixMs: number | null;
   readonly onDisconnect: 'cancel' | 'keep';

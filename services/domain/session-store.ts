@@ -1,6 +1,7 @@
 import type { FleetMember } from './fleet.js';
 import type { SequencedEvent, SessionEvent } from './session-event.js';
 import type { SessionRecord } from './session-record.js';
+import type { TokenRange } from './token-range.js';
 
 /*
  * Ports to the cluster's memory. platform/session-store implements them on Redis; KV bytes never
@@ -8,6 +9,8 @@ import type { SessionRecord } from './session-record.js';
  * reached within its command timeout; a write may then have been done or not. Calling again is
  * safe; an event that is appended again should carry the same appendId.
  */
+
+export type LeaseAnswer = 'held' | 'elsewhere' | 'gone';
 
 /** Session records and the leases of their drivers. */
 export interface SessionRecords {
@@ -24,9 +27,16 @@ export interface SessionRecords {
     next: Omit<SessionRecord, 'revision' | 'sessionId' | 'schemaVersion'>,
     driverId: string,
   ): Promise<SessionRecord | null>;
-  /** Takes or renews the lease (lives 6 s). False if another driver holds it. */
-  takeLease(sessionId: string, driverId: string): Promise<boolean>;
+  /**
+   * Takes or renews the lease (lives 5 s). 'gone': there is no such record, and no lease was taken:
+   * Redis has lost the session, or forgot it after its end.
+   */
+  takeLease(sessionId: string, driverId: string): Promise<LeaseAnswer>;
   dropLease(sessionId: string, driverId: string): Promise<void>;
+  /** Who drives the session now; null: nobody, its driver died or left it. */
+  leaseHolder(sessionId: string): Promise<string | null>;
+  /** Ids of sessions that have not ended and that nobody drives. One round trip however many. */
+  undrivenSessionIds(): Promise<string[]>;
   /** Ids of sessions that have not ended (kept ones included). */
   activeSessionIds(): Promise<string[]>;
   /** Forgets an ended session's record, token ids and events after their time (10 minutes). */
@@ -44,6 +54,8 @@ export interface AppendOptions {
   readonly appendId?: string;
   /** The turn that the event belongs to, as beginTurn() counts. Default: whichever runs. */
   readonly turn?: number;
+  /** The decode's attempt, as the record counts them; refused as 'stale-epoch' if the record has another. */
+  readonly attempt?: number;
 }
 
 export interface EventAppend extends AppendOptions {
@@ -87,6 +99,8 @@ export interface SessionEvents {
    * beginning one that has no token yet again changes nothing.
    */
   beginTurn(sessionId: string): Promise<void>;
+  /** Sequence of the last event; 0: none yet. Null if the stream is gone. */
+  lastSequence(sessionId: string): Promise<number | null>;
 }
 
 /** Token ids of prompt chunks: packed little-endian uint32 with a CRC32, one key a chunk. */
@@ -116,11 +130,92 @@ export interface Reservations {
   reservedBytes(storeId: string): Promise<number>;
 }
 
-/** The five ports as one value, made once in each main.ts. */
+/** Who listens to a session's events for its client: any router, not only its driver. */
+export interface Clients {
+  /** Says that a router relays the session's events to a client; to be repeated every 2 s (lives 6 s). */
+  attach(sessionId: string, routerId: string): Promise<void>;
+  /** The client that `routerId` relayed to is gone. */
+  detach(sessionId: string, routerId: string): Promise<void>;
+  isAttached(sessionId: string): Promise<boolean>;
+}
+
+/** What one router asks the driver of a session to do. */
+export interface DriverRequest {
+  /**
+   * yield: drop the lease of an idle (kept) session, so that the sender can drive its next turn;
+   * evict: end an idle (kept) session, whose memory another one needs.
+   */
+  readonly kind: 'yield' | 'evict';
+  readonly sessionId: string;
+}
+
+/** Requests between routers; lost when nobody listens. */
+export interface DriverRequests {
+  /** @returns false if that driver does not listen (it is gone) */
+  send(driverId: string, request: DriverRequest): Promise<boolean>;
+  /** Until the returned function is called; survives Redis reconnects. */
+  listen(driverId: string, onRequest: (request: DriverRequest) => void): () => void;
+}
+
+/** Kept sessions of each value store, by when they were used last. */
+export interface KeptSessions {
+  touch(storeId: string, sessionId: string, usedUnixMs: number): Promise<void>;
+  remove(storeId: string, sessionId: string): Promise<void>;
+  /** Least recently used first. */
+  leastRecentlyUsed(storeId: string, limit: number): Promise<string[]>;
+}
+
+/** A chunk of a kept session that another session may link. */
+export interface PrefixDonor extends TokenRange {
+  readonly sessionId: string;
+  readonly epoch: number;
+  /** That the chunk's segment carries. */
+  readonly fingerprint: string;
+}
+
+/**
+ * Chunks of kept sessions by their hash chain (platform/prefix-chain.ts): equal chains mean equal
+ * tokens up to the chunk's end, the same model, policy and tenant.
+ */
+export interface PrefixIndex {
+  /** Offers chunks; the last one to offer a chain is found. Forgotten by themselves after an hour unless repeated. */
+  publish(
+    storeId: string,
+    chunks: readonly { readonly chain: string; readonly donor: PrefixDonor }[],
+  ): Promise<void>;
+  find(storeId: string, chain: string): Promise<PrefixDonor | null>;
+  /** Withdraws those of the chains that this session offers. */
+  withdraw(storeId: string, sessionId: string, chains: readonly string[]): Promise<void>;
+}
+
+/** Start-time fair queueing of a worker's tokens among tenants. */
+export interface FairShares {
+  /**
+   * BullMQ priority (1 first, at most 2,097,151) of a tenant's next job on a worker's queue.
+   *
+   * @param chargedTokens the job's tokens times its priority's factor; 0 for a seal, which waits for nobody's share
+   * @param queueIsIdle nothing waits or runs there: shares begin anew
+   */
+  nextPriority(
+    workerId: string,
+    tenant: string,
+    chargedTokens: number,
+    queueIsIdle: boolean,
+  ): Promise<number>;
+  /** The worker started a job of this priority: later tenants begin from there. */
+  started(workerId: string, priority: number): Promise<void>;
+}
+
+/** The ports as one value, made once in each main.ts. */
 export interface SessionStore {
   readonly records: SessionRecords;
   readonly events: SessionEvents;
   readonly tokenIds: TokenIdStore;
   readonly fleet: Fleet;
   readonly reservations: Reservations;
+  readonly clients: Clients;
+  readonly driverRequests: DriverRequests;
+  readonly kept: KeptSessions;
+  readonly prefixes: PrefixIndex;
+  readonly fairShares: FairShares;
 }

@@ -1,0 +1,27 @@
+import { createHash } from 'node:crypto';
+import type { ResolvedPolicy } from '../domain/policy.js';
+
+/** All that the K and V of a chunk depend on besides the tokens up to its end. */
+export interface PrefixSeed {
+  readonly modelFingerprint: string;
+  readonly policy: ResolvedPolicy;
+  /** Tenants never share: the time of a hit would tell one what another one asked. */
+  readonly tenant: string;
+}
+
+/** The chain before a prompt's first chunk: 64 hex digits. */
+export function prefixChainStart({ modelFingerprint, policy, tenant }: PrefixSeed): string {
+  const { prefillPolicy, cachePolicy, dtype, cutRule } = policy;
+  const fields = [modelFingerprint, prefillPolicy, cachePolicy, dtype, cutRule, tenant];
+  return createHash('sha256').update(JSON.stringify(fields)).digest('hex');
+}
+
+/**
+ * The chain after a chunk: 64 hex digits of SHA-256 over the chain before it and its token ids.
+ * Equal chains mean equal tokens up to the chunk's end, and so equal K and V (cuts depend on position only).
+ */
+export function extendPrefixChain(chain: string, tokenIds: Uint32Array): string {
+  const bytes = Buffer.allocUnsafe(tokenIds.length * 4);
+  tokenIds.forEach((id, place) => bytes.writeUInt32LE(id, place * 4));
+  return createHash('sha256').update(chain).update(bytes).digest('hex');
+}
