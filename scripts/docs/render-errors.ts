@@ -61,6 +61,10 @@ const ADVICE: Readonly<Record<ErrorCode, readonly [meaning: string, change: stri
     'As many sessions run as the cluster allows.',
     'Try again after the time in the details.',
   ],
+  QUEUE_FULL: [
+    "Too much already waits in the queues of all the model's workers.",
+    'Try again after the time in the details, or start another worker.',
+  ],
   MESSAGE_TOO_LARGE: [
     'One message passes the limit for its size.',
     'Send the prompt in several smaller parts.',
@@ -68,21 +72,33 @@ const ADVICE: Readonly<Record<ErrorCode, readonly [meaning: string, change: stri
   NO_WORKER: ['No worker of the model is there.', 'Try again; start a worker if none runs.'],
   NO_DECODE: ['No decode of the model is there.', 'Try again; start a decode if none runs.'],
   WORKER_LOST: [
-    'The worker of the session is gone; its work is not moved to another.',
+    'The worker of the session is gone, and no other took its work over in time.',
     'Send the request again.',
   ],
   DECODE_LOST: [
-    'The decode of the session is gone; its work is not moved to another.',
+    'The decode of the session is gone, and no other took its work over in time.',
     'Send the request again.',
   ],
   REDIS_UNAVAILABLE: [
     'Redis does not answer. A session that had begun before may go on, or be ended later.',
     'Send the request again when it is back.',
   ],
-  SHUTTING_DOWN: ['This process is ending.', 'Send the request again: another one takes it.'],
+  SESSION_LOST: ['Redis lost its data, and the session with it.', 'Send the request again.'],
+  UPLOAD_LOST: [
+    'The router that took the upload died, or was stopped, before the upload ended.',
+    'Send the request again, from its first part.',
+  ],
+  SHUTTING_DOWN: [
+    'This process is ending.',
+    'Follow the session with `Resume` on another router; send what was not yet accepted again.',
+  ],
   DATA_LOSS: [
     'Bytes did not match their checksum or fingerprint and were not used.',
     'Send the request again; look for faulty memory or mixed model files if it returns.',
+  ],
+  JOB_CORRUPT: [
+    "A prefill job's payload was damaged on its way, and again after it was rebuilt.",
+    'Send the request again; look for faulty memory, or for another program that writes to this Redis.',
   ],
   MODEL_INVALID: [
     'The model folder is missing, damaged, or of a shape that is not supported.',
@@ -94,8 +110,12 @@ const ADVICE: Readonly<Record<ErrorCode, readonly [meaning: string, change: stri
     'Give it more time or a shorter prompt.',
   ],
   UNAUTHENTICATED: [
-    'A peer, or a proxy before it, asked for credentials. The services themselves refuse a client without an accepted certificate in the TLS handshake, which clients report as UNAVAILABLE.',
-    "Present a client certificate of the cluster's authority.",
+    'The router wants an API key, and the call had none, or one that it does not know. A client without an accepted certificate is refused before, in the TLS handshake, which clients report as UNAVAILABLE.',
+    'Send `authorization: Bearer KEY`; see [security.md](security.md).',
+  ],
+  PERMISSION_DENIED: [
+    'The API key is right, but not for this tenant.',
+    "Leave the header's `tenant` empty, or name the tenant of the key.",
   ],
   INTERNAL: [
     "A bug. The cause is in the service's log, never in the answer.",
