@@ -1,6 +1,6 @@
 import type { GenerationOptions } from '../../domain/sampling.js';
 import { type ErrorCode, ServingError } from '../../domain/serving-error.js';
-import { SESSION_ID_PATTERN } from '../../domain/session-record.js';
+import { type Priority, SESSION_ID_PATTERN } from '../../domain/session-record.js';
 import type { TokenRange } from '../../domain/token-range.js';
 import type { GenerationHeader } from './generation-header.js';
 import type { ServedModel } from './served-model.js';
@@ -29,6 +29,7 @@ export interface CheckedHeader {
   readonly generation: GenerationOptions;
   readonly maxPromptTokens: number;
   readonly tenant: string;
+  readonly priority: Priority;
   /** Earlier of the header's and the call's; null: none. */
   readonly deadlineUnixMs: number | null;
   readonly onDisconnect: 'cancel' | 'keep';
@@ -72,6 +73,7 @@ export function checkHeader(header: GenerationHeader, context: HeaderContext): C
     },
     maxPromptTokens: promptTokens(header, model, maxNewTokens, limits),
     tenant: header.tenant,
+    priority: header.priority,
     deadlineUnixMs: deadline(header, nowUnixMs, context.callDeadlineUnixMs),
     onDisconnect: header.onDisconnect,
     resumeGraceMs: Math.min(header.resumeGraceMs ?? DEFAULT_RESUME_GRACE_MS, MAX_RESUME_GRACE_MS),

@@ -17,14 +17,24 @@ export interface Load {
   readonly placedSessions: ReadonlyMap<string, number>;
 }
 
+/** What a session that was somewhere already wants of its next lane. */
+export interface LaneWishes {
+  /** Ids of members to avoid: they died, or they leave. */
+  readonly except?: ReadonlySet<string>;
+  /** Lanes of this store come first: what the session has there need not run again. */
+  readonly preferStoreId?: string | null;
+}
+
+const NOBODY: ReadonlySet<string> = new Set();
+
 /** Host bytes of K and V: whole pages, as segments are stored. */
 export function sessionBytes(tokens: number, kvBytesPerToken: number): number {
   return Math.ceil(tokens / CUT_ALIGNMENT_TOKENS) * CUT_ALIGNMENT_TOKENS * kvBytesPerToken;
 }
 
 /**
- * All lanes that could take a session of a model, best first: the emptiest store, then the least
- * busy worker and decode.
+ * All lanes that could take a session of a model, best first: the store that is wished for, then the
+ * emptiest, then the least busy worker and decode.
  *
  * @throws ServingError NO_WORKER or NO_DECODE when there is none, TOO_MANY_SESSIONS when all of
  *   their decodes are full
@@ -34,44 +44,76 @@ export function rankLanes(
   modelFingerprint: string,
   members: readonly FleetMember[],
   load: Load,
+  { except = NOBODY, preferStoreId = null }: LaneWishes = {},
 ): Lane[] {
   const fit = members.filter(
     (member) =>
-      member.model === model && member.modelFingerprint === modelFingerprint && !member.draining,
+      member.model === model &&
+      member.modelFingerprint === modelFingerprint &&
+      !member.draining &&
+      !except.has(member.memberId),
   );
   const workers = fit.filter(({ role, stages }) => role === 'worker' && stages === 1);
-  if (workers.length === 0) {
-    throw new ServingError(
-      'NO_WORKER',
-      `no worker takes sessions of model ${model} now; try again`,
-      {
-        retryAfterMs: FLEET_RETRY_MS,
-      },
-    );
-  }
-  const decodes = fit.filter(({ role }) => role === 'decode');
-  const paired = workers.map((worker) => ({
-    worker,
-    decodes: decodes.filter(({ storeId }) => storeId === worker.storeId),
-  }));
-  if (paired.every((lane) => lane.decodes.length === 0)) {
-    throw new ServingError(
-      'NO_DECODE',
-      `no decode of model ${model} shares a value store with a worker now; start one beside it or try again`,
-      { retryAfterMs: FLEET_RETRY_MS },
-    );
-  }
-  const lanes = paired.flatMap(({ worker, decodes: near }) => {
-    const [decode] = near
-      .filter((member) => member.maxSessions === 0 || busy(member, load) < member.maxSessions)
-      .sort((a, b) => busy(a, load) - busy(b, load));
+  if (workers.length === 0) throw noWorker(model);
+  const near = (worker: FleetMember): FleetMember[] =>
+    fit.filter(({ role, storeId }) => role === 'decode' && storeId === worker.storeId);
+  if (workers.every((worker) => near(worker).length === 0)) throw noDecode(model);
+  const lanes = workers.flatMap((worker) => {
+    const [decode] = decodesFor(worker, members, load, except);
     return decode === undefined ? [] : [{ worker, decode }];
   });
-  if (lanes.length === 0) throw decodesFull(model, decodes);
+  if (lanes.length === 0) throw decodesFull(model, workers.flatMap(near));
+  const elsewhere = ({ storeId }: FleetMember): number => (storeId === preferStoreId ? 0 : 1);
   return lanes.sort(
     (a, b) =>
+      elsewhere(a.worker) - elsewhere(b.worker) ||
       fullness(a.worker, load) - fullness(b.worker, load) ||
       busy(a.worker, load) - busy(b.worker, load),
+  );
+}
+
+/**
+ * Decodes that could take a session whose segments are in a store, least busy first; none if all of
+ * them are gone, leaving or full.
+ *
+ * @param near a worker of the store, or the session's model and its reservation's store
+ * @param except ids of members to avoid
+ */
+export function decodesFor(
+  near: Pick<FleetMember, 'model' | 'modelFingerprint' | 'storeId'>,
+  members: readonly FleetMember[],
+  load: Load,
+  except: ReadonlySet<string> = NOBODY,
+): FleetMember[] {
+  return members
+    .filter(
+      (member) =>
+        member.role === 'decode' &&
+        member.model === near.model &&
+        member.modelFingerprint === near.modelFingerprint &&
+        member.storeId === near.storeId &&
+        !member.draining &&
+        !except.has(member.memberId) &&
+        (member.maxSessions === 0 || busy(member, load) < member.maxSessions),
+    )
+    .sort((a, b) => busy(a, load) - busy(b, load));
+}
+
+function noWorker(model: string): ServingError {
+  return new ServingError(
+    'NO_WORKER',
+    `no worker takes sessions of model ${model} now; try again`,
+    {
+      retryAfterMs: FLEET_RETRY_MS,
+    },
+  );
+}
+
+function noDecode(model: string): ServingError {
+  return new ServingError(
+    'NO_DECODE',
+    `no decode of model ${model} shares a value store with a worker now; start one beside it or try again`,
+    { retryAfterMs: FLEET_RETRY_MS },
   );
 }
 

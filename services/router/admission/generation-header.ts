@@ -1,4 +1,5 @@
 import type { CachePolicy, PrefillPolicy } from '../../domain/policy.js';
+import type { Priority } from '../../domain/session-record.js';
 import type { TokenRange } from '../../domain/token-range.js';
 
 /** What a client's header asks for, as it came: unchecked, null where unset. */
@@ -18,6 +19,7 @@ export interface GenerationHeader {
   /** From now; 0: none. */
   readonly deadlineMs: number;
   readonly tenant: string;
+  readonly priority: Priority;
   /** 0: the server's default. */
   readonly maxPromptTokens: number;
   readonly onDisconnect: 'cancel' | 'keep';

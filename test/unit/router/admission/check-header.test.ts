@@ -34,6 +34,7 @@ const PLAIN: GenerationHeader = {
   cachePolicy: null,
   deadlineMs: 0,
   tenant: '',
+  priority: 'normal',
   maxPromptTokens: 0,
   onDisconnect: 'cancel',
   resumeGraceMs: null,
@@ -71,6 +72,8 @@ describe('a header', () => {
       },
       maxPromptTokens: 8_000,
       tenant: '',
+      priority: 'normal',
+      priority: 'normal',
       deadlineUnixMs: null,
       onDisconnect: 'cancel',
       resumeGraceMs: 60_000,
@@ -82,6 +85,10 @@ describe('a header', () => {
   test('leaves room for the answer in the model’s positions', () => {
     assert.equal(check({ maxNewTokens: 4_000 }).maxPromptTokens, 6_000);
     assert.equal(check({ maxNewTokens: 4_000, maxPromptTokens: 6_000 }).maxPromptTokens, 6_000);
+  });
+
+  test('keeps the priority that it asks for', () => {
+    assert.equal(check({ priority: 'high' }).priority, 'high');
   });
 
   test('caps how long a session is kept', () => {

@@ -3,6 +3,8 @@ import { describe, test } from 'node:test';
 import type { FleetMember } from '../../../../services/domain/fleet.js';
 import { ServingError } from '../../../../services/domain/serving-error.js';
 import {
+  decodesFor,
+  type LaneWishes,
   type Load,
   rankLanes,
   sessionBytes,
@@ -19,8 +21,12 @@ function pair(store: string, change: Partial<FleetMember> = {}): FleetMember[] {
   ];
 }
 
-function ranked(members: readonly FleetMember[], load: Load = IDLE): string[] {
-  return rankLanes('needle', MODEL, members, load).map(
+function ranked(
+  members: readonly FleetMember[],
+  load: Load = IDLE,
+  wishes: LaneWishes = {},
+): string[] {
+  return rankLanes('needle', MODEL, members, load, wishes).map(
     ({ worker, decode }) => `${worker.memberId} ${decode.memberId}`,
   );
 }
@@ -126,9 +132,67 @@ describe('lanes', () => {
     });
   }
 
+  test('of the store that is wished for come first, however full', () => {
+    const members = [...pair('a'), ...pair('b')];
+    const load = { ...IDLE, reservedBytes: new Map([['b', 1_000_000_000]]) };
+    assert.deepEqual(ranked(members, load, { preferStoreId: 'b' }), [
+      'worker-b decode-b',
+      'worker-a decode-a',
+    ]);
+  });
+
+  test('avoid the members that are named', () => {
+    const members = [
+      ...pair('a'),
+      fakeMember('worker', { memberId: 'worker-c', storeId: 'a' }),
+      fakeMember('decode', { memberId: 'decode-c', storeId: 'a' }),
+    ];
+    const except = new Set(['worker-a', 'decode-c']);
+    assert.deepEqual(ranked(members, IDLE, { except, preferStoreId: 'a' }), ['worker-c decode-a']);
+  });
+
+  const gone: { name: string; except: string[]; code: string }[] = [
+    { name: 'worker', except: ['worker-a'], code: 'NO_WORKER' },
+    { name: 'decode', except: ['decode-a'], code: 'NO_DECODE' },
+  ];
+  for (const { name, except, code } of gone) {
+    test(`without the only ${name} there is ${code}`, () => {
+      assert.throws(
+        () => ranked(pair('a'), IDLE, { except: new Set(except) }),
+        (error) => error instanceof ServingError && error.code === code,
+      );
+    });
+  }
+
   test('a session takes whole pages of 512 tokens', () => {
     assert.equal(sessionBytes(1, 3), 512 * 3);
     assert.equal(sessionBytes(512, 3), 512 * 3);
     assert.equal(sessionBytes(513, 3), 1_024 * 3);
+  });
+});
+
+describe('decodes for a session that has segments', () => {
+  const near = { model: 'needle', modelFingerprint: MODEL, storeId: 'a' };
+  const decode = (memberId: string, change: Partial<FleetMember> = {}): FleetMember =>
+    fakeMember('decode', { memberId, storeId: 'a', ...change });
+
+  test('are those of its store and its weights that take sessions, least busy first', () => {
+    const members = [
+      ...pair('a'),
+      ...pair('b'),
+      decode('busy', { activeSessions: 3 }),
+      decode('full', { activeSessions: 4, maxSessions: 4 }),
+      decode('leaving', { draining: true }),
+      decode('other-weights', { modelFingerprint: 'c'.repeat(32) }),
+      decode('other-model', { model: 'stories' }),
+      decode('dead'),
+    ];
+    const load = { ...IDLE, placedSessions: new Map([['decode-a', 1]]) };
+    const ids = decodesFor(near, members, load, new Set(['dead'])).map(({ memberId }) => memberId);
+    assert.deepEqual(ids, ['decode-a', 'busy']);
+  });
+
+  test('are none where the only one is gone', () => {
+    assert.deepEqual(decodesFor(near, pair('a'), IDLE, new Set(['decode-a'])), []);
   });
 });
