@@ -6,10 +6,13 @@ import type { GetStatusRequest__Output } from '../../proto/gen/longshadow/router
 import type { GetStatusResponse } from '../../proto/gen/longshadow/router/v1/GetStatusResponse.js';
 import type { ListModelsRequest__Output } from '../../proto/gen/longshadow/router/v1/ListModelsRequest.js';
 import type { ListModelsResponse } from '../../proto/gen/longshadow/router/v1/ListModelsResponse.js';
+import type { ResumeRequest__Output } from '../../proto/gen/longshadow/router/v1/ResumeRequest.js';
+import type { ResumeResponse } from '../../proto/gen/longshadow/router/v1/ResumeResponse.js';
 import { makeLog } from '../../services/platform/log.js';
 import { makeMetrics } from '../../services/platform/metrics.js';
 import { bidiStream, type BidiStream } from '../../services/platform/rpc/bidi-stream.js';
 import { loadService, type HostedService } from '../../services/platform/rpc/load-service.js';
+import { serverStream, type ServerStream } from '../../services/platform/rpc/server-stream.js';
 import { unary, type Unary } from '../../services/platform/rpc/unary.js';
 
 export const log = makeLog('test', 'silent');
@@ -18,6 +21,7 @@ const options = { log, metrics };
 
 export interface RouterBehaviour {
   readonly generate?: BidiStream<GenerateRequest__Output, GenerateResponse>;
+  readonly resume?: ServerStream<ResumeRequest__Output, ResumeResponse>;
   readonly getStatus?: Unary<GetStatusRequest__Output, GetStatusResponse>;
   readonly listModels?: Unary<ListModelsRequest__Output, ListModelsResponse>;
 }
@@ -33,11 +37,16 @@ export function hostRouter(behaviour: RouterBehaviour): HostedService {
       yield { sequence };
     }
   };
+  const nothing: ServerStream<ResumeRequest__Output, ResumeResponse> = async function* () {
+    // no event
+  };
   const implementation: RouterServiceHandlers = {
     Generate: bidiStream(behaviour.generate ?? echo, options),
     GetStatus: unary(behaviour.getStatus ?? (async () => Promise.resolve({})), options),
     ListModels: unary(behaviour.listModels ?? (async () => Promise.resolve({})), options),
     GenerateText: empty(),
+    Resume: serverStream(behaviour.resume ?? nothing, options),
+    Fork: empty(),
     CancelSession: empty(),
     ReleaseSession: empty(),
     CountTokens: empty(),

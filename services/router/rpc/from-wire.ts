@@ -1,6 +1,7 @@
 import type { GenerateHeader__Output } from '../../../proto/gen/longshadow/router/v1/GenerateHeader.js';
 import type { PromptPart__Output } from '../../../proto/gen/longshadow/router/v1/PromptPart.js';
 import type { CachePolicy, PrefillPolicy } from '../../domain/policy.js';
+import type { Priority } from '../../domain/session-record.js';
 import { ServingError } from '../../domain/serving-error.js';
 import type { GenerationHeader } from '../admission/generation-header.js';
 import type { PromptPart } from '../tokenizer/prompt-encoder.js';
@@ -17,6 +18,13 @@ const CACHE_POLICIES: Readonly<Record<string, CachePolicy | null>> = {
   CACHE_POLICY_FULL: 'full',
   CACHE_POLICY_SHADOWKV: 'shadowkv',
   CACHE_POLICY_LOCRET: 'locret',
+};
+
+const PRIORITIES: Readonly<Record<string, Priority>> = {
+  PRIORITY_UNSPECIFIED: 'normal',
+  PRIORITY_LOW: 'low',
+  PRIORITY_NORMAL: 'normal',
+  PRIORITY_HIGH: 'high',
 };
 
 const ON_DISCONNECT: Readonly<Record<string, 'cancel' | 'keep'>> = {
@@ -41,6 +49,7 @@ export function fromWireHeader(wire: GenerateHeader__Output): GenerationHeader {
     cachePolicy: choice('cache_policy', wire.cachePolicy, CACHE_POLICIES),
     deadlineMs: Number(wire.deadlineMs),
     tenant: wire.tenant,
+    priority: choice('priority', wire.priority, PRIORITIES),
     maxPromptTokens: Number(wire.maxPromptTokens),
     onDisconnect: choice('on_disconnect', wire.onDisconnect, ON_DISCONNECT),
     resumeGraceMs: resumeGraceMs === undefined ? null : Number(resumeGraceMs),

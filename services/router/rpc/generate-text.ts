@@ -4,6 +4,7 @@ import type { FinishedEvent, PromptLogprob, TokenEvent } from '../../domain/sess
 import { ServingError } from '../../domain/serving-error.js';
 import type { Unary } from '../../platform/rpc/unary.js';
 import { fromWireHeader, fromWirePart } from './from-wire.js';
+import { errorOf } from './relay-events.js';
 import type { RouterDeps } from './router-deps.js';
 import { startTurn } from './start-turn.js';
 import { toWireFinished, toWireLogprob, toWireToken } from './to-wire.js';
@@ -25,7 +26,7 @@ export function makeGenerateText(
     const logprobs: PromptLogprob[] = [];
     let finished: FinishedEvent | null = null;
     for await (const { event } of events) {
-      if (event.type === 'error') throw new ServingError(event.code, event.message, event.details);
+      if (event.type === 'error') throw errorOf(event);
       if (event.type === 'token') tokens.push(event);
       if (event.type === 'progress') logprobs.push(...event.promptLogprobs);
       if (event.type === 'finished') finished = event;

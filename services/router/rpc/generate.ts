@@ -5,6 +5,7 @@ import type { BidiStream } from '../../platform/rpc/bidi-stream.js';
 import type { GenerationHeader } from '../admission/generation-header.js';
 import type { PromptPart } from '../tokenizer/prompt-encoder.js';
 import { fromWireHeader, fromWirePart } from './from-wire.js';
+import { errorOf } from './relay-events.js';
 import type { RouterDeps } from './router-deps.js';
 import { startTurn } from './start-turn.js';
 import { toWireEvent } from './to-wire.js';
@@ -23,7 +24,7 @@ export function makeGenerate(
     for await (const sequenced of events) {
       yield toWireEvent(sessionId, sequenced);
       const { event } = sequenced;
-      if (event.type === 'error') throw new ServingError(event.code, event.message, event.details);
+      if (event.type === 'error') throw errorOf(event);
     }
   };
 }

@@ -1,12 +1,11 @@
 import type { SequencedEvent } from '../../domain/session-event.js';
-import { ServingError } from '../../domain/serving-error.js';
 import type { CallContext } from '../../platform/rpc/call-context.js';
 import type { GenerationHeader } from '../admission/generation-header.js';
 import { collectTurn } from '../drive/collect-turn.js';
 import type { SessionRun } from '../drive/session-run.js';
-import { unlessAborted } from '../drive/redis-gap.js';
 import { uploadPrompt, withinIdleLimit } from '../drive/upload-prompt.js';
 import { PromptEncoder, type PromptPart } from '../tokenizer/prompt-encoder.js';
+import { relayEvents } from './relay-events.js';
 import type { RouterDeps } from './router-deps.js';
 
 /** A turn whose prompt is being uploaded, and its events until it ends. */
@@ -67,38 +66,23 @@ async function continueSession(
   return { sessionId, events: turnEvents(run, afterSequence, context, deps) };
 }
 
-/** Also tells the driver when the client goes before the turn has ended. */
 function turnEvents(
   run: SessionRun,
   afterSequence: number,
   context: CallContext,
   deps: RouterDeps,
 ): AsyncIterable<SequencedEvent> {
-  const { signal } = context;
-  const onGone = (): void => {
-    const reason: unknown = signal.reason;
-    run.disconnected(
-      reason instanceof ServingError ? reason : new ServingError('CANCELLED', 'the client is gone'),
-    );
-  };
-  signal.addEventListener('abort', onGone, { once: true });
-  if (signal.aborted) onGone();
-  const over = AbortSignal.any([signal, run.untold]);
-  const follow = async function* (): AsyncGenerator<SequencedEvent, void, undefined> {
-    const events = deps.store.events.follow(run.sessionId, afterSequence, over);
-    const iterator = events[Symbol.asyncIterator]();
-    for (;;) {
-      // An event that Redis is asked for does not hold up the end.
-      const next = await unlessAborted(over, async () => iterator.next());
-      if (next.done === true) break;
-      const { type } = next.value.event;
-      const isLast = type === 'finished' || type === 'error';
-      if (isLast) signal.removeEventListener('abort', onGone);
-      yield next.value;
-      if (isLast) break;
-    }
-    await iterator.return?.();
-    over.throwIfAborted();
-  };
-  return follow();
+  const { sessionId, untold } = run;
+  return relayEvents(
+    {
+      ...{ sessionId, afterSequence, untold },
+      client: context.signal,
+      isLast: async ({ event }) =>
+        Promise.resolve(event.type === 'finished' || event.type === 'error'),
+      onClientGone: (reason) => {
+        run.disconnected(reason);
+      },
+    },
+    deps,
+  );
 }

@@ -3,6 +3,7 @@ import type { GenerateResponse } from '../../../proto/gen/longshadow/router/v1/G
 import type { ErrorEvent as WireErrorEvent } from '../../../proto/gen/longshadow/router/v1/ErrorEvent.js';
 import type { Progress } from '../../../proto/gen/longshadow/router/v1/Progress.js';
 import type { PromptLogprob as WirePromptLogprob } from '../../../proto/gen/longshadow/router/v1/PromptLogprob.js';
+import type { ResumeResponse } from '../../../proto/gen/longshadow/router/v1/ResumeResponse.js';
 import type { Token } from '../../../proto/gen/longshadow/router/v1/Token.js';
 import type { CachePolicy, PrefillPolicy } from '../../domain/policy.js';
 import type {
@@ -33,11 +34,11 @@ const FINISH_REASON = {
   length: 'FINISH_REASON_LENGTH',
 } as const satisfies Record<FinishReason, string>;
 
-/** One event of a session as Generate sends it. */
+/** One event of a session as Generate and Resume send it. */
 export function toWireEvent(
   sessionId: string,
   { sequence, event }: SequencedEvent,
-): GenerateResponse {
+): GenerateResponse & ResumeResponse {
   const response = { sessionId, sequence };
   switch (event.type) {
     case 'accepted': {
@@ -60,6 +61,8 @@ export function toWireEvent(
       return { ...response, queued: { workerId: event.workerId, jobsAhead: event.jobsAhead } };
     case 'progress':
       return { ...response, progress: toWireProgress(event) };
+    case 'interrupted':
+      return { ...response, interrupted: { code: event.code, message: event.message } };
     case 'token':
       return { ...response, token: toWireToken(event) };
     case 'finished':
