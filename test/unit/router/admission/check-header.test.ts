@@ -73,7 +73,6 @@ describe('a header', () => {
       maxPromptTokens: 8_000,
       tenant: '',
       priority: 'normal',
-      priority: 'normal',
       deadlineUnixMs: null,
       onDisconnect: 'cancel',
       resumeGraceMs: 60_000,
