@@ -86,7 +86,11 @@ export interface SessionEvents {
   read(sessionId: string, afterSequence: number, limit: number): Promise<SequencedEvent[]>;
   /**
    * Events from afterSequence on as they come, across Redis reconnects, until `signal` aborts.
-   * Woken by publish-subscribe, checked at least every second.
+   * Woken by publish-subscribe, checked at least every second. Waits for the first event of a session
+   * that has a record; once that is forgotten (after its end, or in a restart of Redis) or the stream
+   * has lost events that were read, it rejects within a second.
+   *
+   * @throws ServingError SESSION_LOST, or DATA_LOSS on a damaged event
    */
   follow(
     sessionId: string,
@@ -151,7 +155,11 @@ export interface DriverRequest {
 
 /** Requests between routers; lost when nobody listens. */
 export interface DriverRequests {
-  /** @returns false if that driver does not listen (it is gone) */
+  /**
+   * Safe to repeat, as the requests are: one may arrive twice.
+   *
+   * @returns false if that driver does not listen: it is gone, or Redis was just restarted
+   */
   send(driverId: string, request: DriverRequest): Promise<boolean>;
   /** Until the returned function is called; survives Redis reconnects. */
   listen(driverId: string, onRequest: (request: DriverRequest) => void): () => void;

@@ -13,6 +13,8 @@ import { startRedis } from '../support/redis-server.js';
 import { newRecord } from '../support/session-record.js';
 
 const log = makeLog('test', 'silent');
+const newId = (): string => randomBytes(16).toString('hex');
+const queued: SessionEvent = { type: 'queued', workerId: 'w', jobsAhead: 1 };
 const unavailable = { name: 'ServingError', code: 'REDIS_UNAVAILABLE' };
 
 test('opening without a Redis fails in bounded time and says what to do', async () => {
@@ -56,25 +58,33 @@ test('a Redis that stands still is REDIS_UNAVAILABLE; when it goes on, so do we'
   }
 });
 
-test('after a restart of Redis the same store works, scripts and followers too', async () => {
+test('after an empty restart of Redis the same store works; followers of what is lost reject', async () => {
   const first = await startRedis();
   const folder = dirname(first.url.replace('unix://', ''));
   const limits = { commandTimeoutMs: 5_000, openTimeoutMs: 5_000 };
   const store = await openSessionStore(first.url, log, limits);
-  const id = randomBytes(16).toString('hex');
+  const [silent, lost] = [newId(), newId()];
   const aborter = new AbortController();
-  const follower = store.events.follow(id, 0, aborter.signal)[Symbol.asyncIterator]();
-  const waiting = follower.next();
+  for (const id of [silent, lost]) await store.records.create(newRecord(id), 'router-1');
+  await store.events.append(lost, 1, queued);
+  const follow = (id: string) => store.events.follow(id, 0, aborter.signal)[Symbol.asyncIterator]();
+  const follower = follow(lost);
+  await follower.next();
+  const told = { code: 'SESSION_LOST', message: /again/ };
+  const rejections = Promise.all([
+    assert.rejects(follower.next(), told),
+    assert.rejects(follow(silent).next(), told, 'also one that has read nothing'),
+  ]);
   await first.stop();
   const second = await startRedis(folder);
   try {
+    assert.equal(await store.records.takeLease(lost, 'router-1'), 'gone');
+    await rejections;
+    const id = newId();
     await store.records.create(newRecord(id), 'router-1');
-    assert.equal(
-      await store.events.append(id, 1, { type: 'queued', workerId: 'w', jobsAhead: 1 }),
-      1,
-    );
-    const next = await waiting;
-    assert.equal(next.done === true ? null : next.value.sequence, 1);
+    const next = follow(id).next();
+    assert.equal(await store.events.append(id, 1, queued), 1);
+    assert.deepEqual((await next).value, { sequence: 1, event: queued });
   } finally {
     aborter.abort();
     await store.close();
@@ -87,7 +97,7 @@ test('a command whose reply was lost takes effect once and answers as if nothing
   const socket = server.url.replace('unix://', '');
   const proxy = await startLossyProxy(`${socket}.proxy`, socket);
   const store = await openSessionStore(`unix://${socket}.proxy`, log);
-  const id = randomBytes(16).toString('hex');
+  const id = newId();
   try {
     const record = newRecord(id);
     let lost = proxy.loseNextReply();

@@ -1,16 +1,29 @@
-import type { SessionRecord } from '../../services/domain/session-record.js';
+import {
+  SESSION_SCHEMA_VERSION,
+  type SessionRecord,
+} from '../../services/domain/session-record.js';
 
 /** A valid record in its first state, for tests to vary. */
 export function newRecord(sessionId: string): SessionRecord {
   return {
-    schemaVersion: 1,
+    schemaVersion: SESSION_SCHEMA_VERSION,
     sessionId,
     revision: 1,
     state: 'uploading',
     epoch: 1,
+    attempt: 0,
     lane: ['worker-1'],
     decodeId: null,
-    turn: 0,
+    turn: {
+      number: 0,
+      afterSequence: 0,
+      beginToken: 0,
+      endToken: null,
+      cachedTokens: 0,
+      promptReran: false,
+      admittedUnixMs: 1_764_000_000_000,
+      prefilledUnixMs: null,
+    },
     model: 'needle',
     modelFingerprint: 'a'.repeat(32),
     policy: { prefillPolicy: 'dense', cachePolicy: 'full', dtype: 'fp32', cutRule: 'cpu' },
@@ -23,11 +36,16 @@ export function newRecord(sessionId: string): SessionRecord {
     },
     receivedTokens: 0,
     uploadClosed: false,
+    sealedTokens: 0,
+    historyTokens: 0,
     nextToken: 0,
     segments: [{ beginToken: 0, endToken: 512, stage: 0, bytes: 1024 }],
+    origins: [{ beginToken: 0, endToken: 512, fingerprint: 'c'.repeat(32) }],
+    dataLosses: 0,
     maxPromptTokens: 1_000_000,
     reservation: { storeId: 'store', bytes: 4096, tokens: 1_000_016 },
     tenant: '',
+    priority: 'normal',
     traceparent: null,
     deadlineUnixMs: null,
     onDisconnect: 'cancel',

@@ -1,7 +1,12 @@
 import type { Redis } from 'ioredis';
 import type { SessionStore } from '../../domain/session-store.js';
 import type { Log } from '../log.js';
+import { makeClients } from './clients.js';
+import { makeDriverRequests } from './driver-requests.js';
+import { makeFairShares } from './fair-shares.js';
 import { makeFleet } from './fleet.js';
+import { makeKeptSessions } from './kept-sessions.js';
+import { makePrefixIndex } from './prefix-index.js';
 import {
   DEFAULT_CONNECTION_LIMITS,
   openConnection,
@@ -10,6 +15,7 @@ import {
 import { makeReservations } from './reservations.js';
 import { makeSessionEvents } from './session-events.js';
 import { makeSessionRecords } from './session-records.js';
+import { makeSubscriptions } from './subscriptions.js';
 import { makeTokenIdStore } from './token-ids.js';
 import { makeWakeUps } from './wake-ups.js';
 
@@ -19,7 +25,7 @@ export interface OpenSessionStore extends SessionStore {
 }
 
 /**
- * Opens the cluster's memory on Redis: one connection for commands and one for wake-ups. Returns
+ * Opens the cluster's memory on Redis: one connection for commands and one for messages. Returns
  * once both answer.
  *
  * @param url see redisOptions()
@@ -39,12 +45,18 @@ export async function openSessionStore(
     redis.disconnect();
     throw error;
   }
+  const subscriptions = makeSubscriptions(subscriber, log);
   return {
     records: makeSessionRecords(redis),
-    events: makeSessionEvents(redis, makeWakeUps(subscriber, log)),
+    events: makeSessionEvents(redis, makeWakeUps(subscriptions)),
     tokenIds: makeTokenIdStore(redis),
     fleet: makeFleet(redis, log),
     reservations: makeReservations(redis),
+    clients: makeClients(redis),
+    driverRequests: makeDriverRequests(redis, subscriptions, log),
+    kept: makeKeptSessions(redis),
+    prefixes: makePrefixIndex(redis, log),
+    fairShares: makeFairShares(redis),
     close: async () => {
       await Promise.allSettled([redis.quit(), subscriber.quit()]);
       redis.disconnect();

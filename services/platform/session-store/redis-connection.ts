@@ -3,7 +3,7 @@ import { Redis, ReplyError } from 'ioredis';
 import { ServingError } from '../../domain/serving-error.js';
 import type { Log } from '../log.js';
 import { redisOptions, withoutPassword } from '../redis-url.js';
-import { SCRIPTS } from './scripts.js';
+import { SCRIPTS } from './scripts/all-scripts.js';
 
 export interface ConnectionLimits {
   /** A command without an answer for so long is REDIS_UNAVAILABLE; its outcome is unknown. */

@@ -4,7 +4,16 @@ import type { ResolvedPolicy } from '../../domain/policy.js';
 import type { GenerationOptions } from '../../domain/sampling.js';
 import { ERROR_CODES, ServingError, type ErrorDetails } from '../../domain/serving-error.js';
 import type { SessionEvent, TurnReport } from '../../domain/session-event.js';
-import { SESSION_ID_PATTERN, type SessionRecord } from '../../domain/session-record.js';
+import {
+  SESSION_ID_PATTERN,
+  SESSION_SCHEMA_VERSION,
+  type SegmentOrigin,
+  type SegmentRecord,
+  type SessionRecord,
+  type TurnRecord,
+} from '../../domain/session-record.js';
+import type { DriverRequest, PrefixDonor } from '../../domain/session-store.js';
+import type { TokenRange } from '../../domain/token-range.js';
 
 /*
  * What Redis holds may have been written by another version, or by hand: it is checked when it is
@@ -12,7 +21,14 @@ import { SESSION_ID_PATTERN, type SessionRecord } from '../../domain/session-rec
  */
 
 const count = z.number().int().nonnegative();
-const range = z.object({ beginToken: count, endToken: count });
+const positive = z.number().int().positive();
+const sessionId = z.string().regex(SESSION_ID_PATTERN);
+const name = z.string().min(1);
+
+const rangeFields = { beginToken: count, endToken: count };
+const inOrder = ({ beginToken, endToken }: TokenRange): boolean => beginToken <= endToken;
+const outOfOrder = 'ends before it begins';
+const range = z.object(rangeFields).refine(inOrder, outOfOrder);
 
 const policy = z.object({
   prefillPolicy: z.enum(['dense', 'minference', 'flexprefill']),
@@ -69,6 +85,11 @@ const event = z.discriminatedUnion('type', [
     promptLogprobs: z.array(z.object({ position: count, tokenId: count, logprob, rank: count })),
   }),
   z.object({
+    type: z.literal('interrupted'),
+    code: z.enum(ERROR_CODES),
+    message: z.string(),
+  }),
+  z.object({
     type: z.literal('token'),
     index: count,
     tokenId: count,
@@ -107,10 +128,34 @@ const generation = z.object({
   promptLogprobs: z.array(range),
 }) satisfies z.ZodType<GenerationOptions>;
 
+const turn = z
+  .object({
+    number: count,
+    afterSequence: count,
+    beginToken: count,
+    endToken: count.nullable(),
+    cachedTokens: count,
+    promptReran: z.boolean(),
+    admittedUnixMs: count,
+    prefilledUnixMs: count.nullable(),
+  })
+  .refine(
+    ({ beginToken, endToken }) => endToken === null || beginToken <= endToken,
+    outOfOrder,
+  ) satisfies z.ZodType<TurnRecord>;
+
+const segment = z
+  .object({ ...rangeFields, stage: count, bytes: count })
+  .refine(inOrder, outOfOrder) satisfies z.ZodType<SegmentRecord>;
+
+const origin = z
+  .object({ ...rangeFields, fingerprint: name })
+  .refine(inOrder, outOfOrder) satisfies z.ZodType<SegmentOrigin>;
+
 const record = z.object({
-  schemaVersion: z.literal(1),
-  sessionId: z.string().regex(SESSION_ID_PATTERN),
-  revision: count,
+  schemaVersion: z.literal(SESSION_SCHEMA_VERSION),
+  sessionId,
+  revision: positive,
   state: z.enum([
     'uploading',
     'prefilling',
@@ -121,10 +166,11 @@ const record = z.object({
     'failed',
     'cancelled',
   ]),
-  epoch: count,
-  lane: z.array(z.string()),
-  decodeId: z.string().nullable(),
-  turn: count,
+  epoch: positive,
+  attempt: count,
+  lane: z.array(name),
+  decodeId: name.nullable(),
+  turn,
   model: z.string(),
   modelFingerprint: z.string(),
   policy,
@@ -132,11 +178,16 @@ const record = z.object({
   generation,
   receivedTokens: count,
   uploadClosed: z.boolean(),
+  sealedTokens: count,
+  historyTokens: count,
   nextToken: count,
-  segments: z.array(range.extend({ stage: count, bytes: count })),
+  segments: z.array(segment),
+  origins: z.array(origin),
+  dataLosses: count,
   maxPromptTokens: count,
-  reservation: z.object({ storeId: z.string(), bytes: count, tokens: count }).nullable(),
+  reservation: z.object({ storeId: name, bytes: count, tokens: count }).nullable(),
   tenant: z.string(),
+  priority: z.enum(['low', 'normal', 'high']),
   traceparent: z.string().nullable(),
   deadlineUnixMs: z.number().nullable(),
   onDisconnect: z.enum(['cancel', 'keep']),
@@ -174,6 +225,15 @@ const member = z.object({
   startedUnixMs: count,
 }) satisfies z.ZodType<FleetMember>;
 
+const donor = z
+  .object({ ...rangeFields, sessionId, epoch: positive, fingerprint: name })
+  .refine(inOrder, outOfOrder) satisfies z.ZodType<PrefixDonor>;
+
+const driverRequest = z.object({
+  kind: z.enum(['yield', 'evict']),
+  sessionId,
+}) satisfies z.ZodType<DriverRequest>;
+
 /** @throws ServingError DATA_LOSS */
 export function readEvent(json: string): SessionEvent {
   return read(event, json, 'session event');
@@ -187,6 +247,16 @@ export function readRecord(json: string): SessionRecord {
 /** @throws ServingError DATA_LOSS */
 export function readMember(json: string): FleetMember {
   return read(member, json, 'fleet member');
+}
+
+/** @throws ServingError DATA_LOSS */
+export function readDonor(json: string): PrefixDonor {
+  return read(donor, json, 'prefix donor');
+}
+
+/** @throws ServingError DATA_LOSS */
+export function readDriverRequest(json: string): DriverRequest {
+  return read(driverRequest, json, 'request to a driver');
 }
 
 function read<T>(schema: z.ZodType<T>, json: string, what: string): T {

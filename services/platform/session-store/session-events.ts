@@ -7,7 +7,8 @@ import { newAppendId } from './append-id.js';
 import { sessionKeys } from './keys.js';
 import { answered, runScript } from './redis-connection.js';
 import { readEvent } from './schemas.js';
-import { ENDED_MS, REMEMBERED_APPENDS } from './scripts.js';
+import { REMEMBERED_APPENDS } from './scripts/event-scripts.js';
+import { ENDED_MS } from './scripts/script.js';
 import type { WakeUps } from './wake-ups.js';
 
 type Refusal = 'stale-epoch' | 'ended' | 'duplicate' | 'unknown';
@@ -27,6 +28,12 @@ export function makeSessionEvents(redis: Redis, wakeUps: WakeUps): SessionEvents
     return entries.map(([id, fields]) => toSequencedEvent(id, fields));
   };
 
+  const lastSequence: SessionEvents['lastSequence'] = async (sessionId) => {
+    const { record, stream } = sessionKeys(sessionId);
+    const sequence = await runScript(redis, 'lastSequence', record, stream);
+    return sequence === null ? null : Number(sequence);
+  };
+
   const appendOne = async (append: EventAppend): Promise<AppendResult> =>
     toAppendResult(await runScript(redis, 'appendEvent', ...appendArgs(append)));
 
@@ -40,7 +47,7 @@ export function makeSessionEvents(redis: Redis, wakeUps: WakeUps): SessionEvents
     read,
 
     follow: (sessionId, afterSequence, signal) =>
-      follow(read, wakeUps, sessionId, afterSequence, signal),
+      follow({ read, lastSequence }, wakeUps, sessionId, afterSequence, signal),
 
     beginTurn: async (sessionId) => {
       const keys = sessionKeys(sessionId);
@@ -54,17 +61,19 @@ export function makeSessionEvents(redis: Redis, wakeUps: WakeUps): SessionEvents
       }
       throw new ServingError('SESSION_ENDED', `session ${sessionId} has ended`);
     },
+
+    lastSequence,
   };
 }
 
 function appendArgs(append: EventAppend): (string | number)[] {
-  const { sessionId, epoch, event, appendId, turn } = append;
+  const { sessionId, epoch, event, appendId, turn, attempt } = append;
   const keys = sessionKeys(sessionId);
   const tokenIndex = event.type === 'token' ? event.index : '';
   return [
     ...[keys.record, keys.stream, keys.events],
     ...[epoch, event.type, tokenIndex, JSON.stringify(event), keys.channel, ENDED_MS],
-    ...[appendId ?? newAppendId(), turn ?? '', REMEMBERED_APPENDS],
+    ...[appendId ?? newAppendId(), turn ?? '', attempt ?? '', REMEMBERED_APPENDS],
   ];
 }
 
@@ -86,12 +95,15 @@ function toSequencedEvent(id: string, fields: readonly string[]): SequencedEvent
   return { sequence: Number.parseInt(id, 10), event: readEvent(json) };
 }
 
+type EventReader = Pick<SessionEvents, 'read' | 'lastSequence'>;
+
 /**
  * Yields events as they come. Wake-ups that arrive during a read cost one more read, however many
- * they are. While Redis is away it waits and looks again; a damaged event ends it with DATA_LOSS.
+ * they are. While Redis is away it waits and looks again; a damaged event ends it with DATA_LOSS, a
+ * stream that is gone or has gone back with SESSION_LOST.
  */
 async function* follow(
-  read: SessionEvents['read'],
+  reader: EventReader,
   wakeUps: WakeUps,
   sessionId: string,
   afterSequence: number,
@@ -102,7 +114,7 @@ async function* follow(
   try {
     while (!signal.aborted) {
       const rung = bell.next();
-      const batch = await readOrNull(read, sessionId, last);
+      const batch = await readOrNull(reader, sessionId, last);
       for (const event of batch ?? []) {
         if (isAborted(signal)) return;
         last = event.sequence;
@@ -115,18 +127,27 @@ async function* follow(
   }
 }
 
-/** Null while Redis is away. */
+/**
+ * Null while Redis is away. Whoever finds no news asks whether there can be any.
+ *
+ * @throws ServingError SESSION_LOST when Redis has no such session, or fewer events than were read:
+ *   it came back without its last writes, and other events would take their numbers
+ */
 async function readOrNull(
-  read: SessionEvents['read'],
+  { read, lastSequence }: EventReader,
   sessionId: string,
   afterSequence: number,
 ): Promise<SequencedEvent[] | null> {
   try {
-    return await read(sessionId, afterSequence, FOLLOW_BATCH);
+    const batch = await read(sessionId, afterSequence, FOLLOW_BATCH);
+    if (batch.length > 0) return batch;
+    const last = await lastSequence(sessionId);
+    if (last !== null && last >= afterSequence) return batch;
   } catch (error) {
     if (error instanceof ServingError && error.code === 'REDIS_UNAVAILABLE') return null;
     throw error;
   }
+  throw new ServingError('SESSION_LOST', `Redis has lost session ${sessionId}: send it again`);
 }
 
 /** A call, so that the compiler does not take an earlier answer for a lasting one. */

@@ -5,11 +5,12 @@ import {
   SESSION_SCHEMA_VERSION,
   type SessionRecord,
 } from '../../domain/session-record.js';
-import type { SessionRecords } from '../../domain/session-store.js';
-import { ACTIVE_SESSIONS_KEY, sessionKeys } from './keys.js';
+import type { LeaseAnswer, SessionRecords } from '../../domain/session-store.js';
+import { ACTIVE_SESSIONS_KEY, checkedName, SESSION_PREFIX, sessionKeys } from './keys.js';
 import { answered, runScript } from './redis-connection.js';
 import { readRecord } from './schemas.js';
-import { ENDED_MS, LEASE_MS, TOKEN_IDS_MS } from './scripts.js';
+import { LEASE_MS, TOKEN_IDS_MS } from './scripts/record-scripts.js';
+import { ENDED_MS } from './scripts/script.js';
 
 /** Session records and leases on Redis. */
 export function makeSessionRecords(redis: Redis): SessionRecords {
@@ -21,8 +22,8 @@ export function makeSessionRecords(redis: Redis): SessionRecords {
         redis,
         'createSession',
         ...[keys.record, keys.lease, ACTIVE_SESSIONS_KEY],
-        ...[JSON.stringify(stored), record.epoch, endedFlag(record), driverId, LEASE_MS],
-        record.sessionId,
+        ...[JSON.stringify(stored), record.epoch, record.attempt, endedFlag(record)],
+        ...[checkedName('driver id', driverId), LEASE_MS, record.sessionId],
       );
       if (created === 1) return;
       throw new ServingError('SESSION_BUSY', `session ${record.sessionId} exists already`);
@@ -37,17 +38,28 @@ export function makeSessionRecords(redis: Redis): SessionRecords {
 
     takeLease: async (sessionId, driverId) => {
       const keys = sessionKeys(sessionId);
-      const held = await runScript(
+      const answer = await runScript(
         redis,
         'takeLease',
         ...[keys.lease, keys.record, keys.tokens],
-        ...[driverId, LEASE_MS, TOKEN_IDS_MS],
+        ...[checkedName('driver id', driverId), LEASE_MS, TOKEN_IDS_MS],
       );
-      return held === 1;
+      return toLeaseAnswer(answer);
     },
 
     dropLease: async (sessionId, driverId) => {
       await runScript(redis, 'dropLease', sessionKeys(sessionId).lease, driverId);
+    },
+
+    leaseHolder: async (sessionId) => answered(redis.get(sessionKeys(sessionId).lease)),
+
+    undrivenSessionIds: async () => {
+      const found = await runScript(
+        redis,
+        'undrivenSessions',
+        ...[ACTIVE_SESSIONS_KEY, SESSION_PREFIX],
+      );
+      return found as string[];
     },
 
     activeSessionIds: async () => answered(redis.smembers(ACTIVE_SESSIONS_KEY)),
@@ -82,12 +94,23 @@ async function compareAndSet(
     redis,
     'compareAndSetSession',
     ...[keys.record, keys.stream, keys.events, keys.tokens, keys.lease, ACTIVE_SESSIONS_KEY],
-    ...[JSON.stringify(stored), revision, revision + 1, stored.epoch, endedFlag(stored)],
-    ...[driverId, sessionId, ENDED_MS],
+    ...[JSON.stringify(stored), revision, revision + 1, stored.epoch, stored.attempt],
+    ...[endedFlag(stored), driverId, sessionId, ENDED_MS],
   );
   return done === 1 ? stored : null;
 }
 
 function endedFlag(record: Pick<SessionRecord, 'state'>): '0' | '1' {
   return ENDED_STATES.has(record.state) ? '1' : '0';
+}
+
+function toLeaseAnswer(reply: unknown): LeaseAnswer {
+  switch (reply) {
+    case 'held':
+    case 'elsewhere':
+    case 'gone':
+      return reply;
+    default:
+      throw new Error(`takeLease answered ${String(reply)}`);
+  }
 }

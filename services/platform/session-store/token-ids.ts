@@ -4,7 +4,7 @@ import { ServingError } from '../../domain/serving-error.js';
 import type { TokenIdStore } from '../../domain/session-store.js';
 import { sessionKeys, tokenIdsKey, type SessionKeys } from './keys.js';
 import { answered } from './redis-connection.js';
-import { TOKEN_IDS_MS } from './scripts.js';
+import { TOKEN_IDS_MS } from './scripts/record-scripts.js';
 
 const CRC_BYTES = 4;
 const ID_BYTES = 4;

@@ -1,5 +1,4 @@
-import type { Redis } from 'ioredis';
-import type { Log } from '../log.js';
+import type { Subscriptions } from './subscriptions.js';
 
 /** Tells one follower that its session has news. */
 export interface Bell {
@@ -11,50 +10,26 @@ export interface Bell {
   close(): void;
 }
 
-/** Wake-ups of many followers over one subscribed connection. They may be lost: followers also poll. */
+/** Wake-ups of many followers. They may be lost: followers also poll. */
 export interface WakeUps {
   listen(channel: string): Bell;
 }
 
-/** @param subscriber a connection of its own: a subscribed one takes no other commands */
-export function makeWakeUps(subscriber: Redis, log: Log): WakeUps {
-  const bells = new Map<string, Set<() => void>>();
-  const ignore = (error: unknown): void => {
-    log.debug({ err: error }, 'subscription; followers poll meanwhile');
-  };
-  subscriber.on('message', (channel: string) => {
-    for (const ring of bells.get(channel) ?? []) ring();
-  });
-  // After a reconnect anything may have happened.
-  subscriber.on('ready', () => {
-    for (const rings of bells.values()) for (const ring of rings) ring();
-  });
-
+export function makeWakeUps(subscriptions: Subscriptions): WakeUps {
   return {
     listen: (channel) => {
       let wake: (() => void) | null = null;
       const ring = (): void => {
         wake?.();
       };
-      const rings = bells.get(channel);
-      if (rings === undefined) {
-        bells.set(channel, new Set([ring]));
-        subscriber.subscribe(channel).then(ring, ignore);
-      } else {
-        rings.add(ring);
-      }
+      // Before it was subscribed anything may have happened.
+      const close = subscriptions.listen(channel, { onMessage: ring, onSubscribed: ring });
       return {
         next: async () =>
           new Promise((resolve) => {
             wake = resolve;
           }),
-        close: () => {
-          const left = bells.get(channel);
-          left?.delete(ring);
-          if (left?.size !== 0) return;
-          bells.delete(channel);
-          subscriber.unsubscribe(channel).catch(ignore);
-        },
+        close,
       };
     },
   };
