@@ -84,6 +84,15 @@ export class SupervisedChild {
     this.#process.kill(name);
   }
 
+  /** Signals the process and all that it has started; one that is gone is no error. */
+  signalGroup(name: NodeJS.Signals): void {
+    try {
+      process.kill(-this.pid, name);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
+  }
+
   write(text: string): void {
     this.#process.stdin?.write(text);
   }
@@ -96,11 +105,7 @@ export class SupervisedChild {
   /** Waits for the end; after `graceMs` the whole group is killed. */
   async waitOrKill(graceMs: number): Promise<ChildExit> {
     const timer = setTimeout(() => {
-      try {
-        process.kill(-this.pid, 'SIGKILL');
-      } catch {
-        // The group is gone already.
-      }
+      this.signalGroup('SIGKILL');
     }, graceMs);
     try {
       return await this.exited;

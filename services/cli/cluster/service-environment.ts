@@ -3,6 +3,8 @@ import type { ServiceRole } from './service-child.js';
 
 /** What a cluster decides for each of its services. */
 export interface ServicePlace {
+  /** Of the member; the same after a restart, so that a worker finds its sessions again. */
+  readonly name: string;
   readonly inherited: NodeJS.ProcessEnv;
   readonly listen: string;
   readonly redisUrl: string;
@@ -23,6 +25,7 @@ export function serviceEnvironment(role: ServiceRole, place: ServicePlace): Node
     ...(role === 'router'
       ? { ROUTER_MODELS: `${basename(place.modelDirectory)}=${place.modelDirectory}` }
       : {
+          [`${prefix}_ID`]: place.name,
           [`${prefix}_MODEL_DIR`]: place.modelDirectory,
           [`${prefix}_STORE_DIR`]: place.storeDirectory,
         }),

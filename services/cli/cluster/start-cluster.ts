@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { redisOptions } from '../../platform/redis-url.js';
+import type { ChildExit } from './child-process.js';
 import {
   CLUSTER_ID_VARIABLE,
   createClusterDirectories,
@@ -8,20 +9,19 @@ import {
   type ClusterDirectories,
 } from './cluster-directories.js';
 import { Janitor } from './janitor.js';
-import { startRedisChild, stopRedisChild, type RedisChild } from './redis-child.js';
-import {
-  startServiceChild,
-  stopServiceChild,
-  type ServiceChild,
-  type ServiceRole,
-} from './service-child.js';
-import { serviceEnvironment } from './service-environment.js';
+import { Member, type MemberReports, type MemberRole } from './member.js';
+import { redisPlan, servicePlan } from './member-plans.js';
+import type { ServiceRole } from './service-child.js';
 
 /** What a local cluster is made of. */
 export interface ClusterOptions {
   readonly modelDirectory: string;
   readonly workers: number;
-  /** host:port; port 0 for any. */
+  /** Default: 1. */
+  readonly routers?: number;
+  /** Default: 1. */
+  readonly decodes?: number;
+  /** host:port of the first router, the next ones on the ports after it; port 0 for any. */
   readonly routerListen: string;
   /** Folder that holds the cluster's own value-store folder; null for the user's shared memory. */
   readonly storeBase: string | null;
@@ -29,20 +29,30 @@ export interface ClusterOptions {
   readonly redisUrl: string | null;
   /** Environment of the services; what the cluster decides overrides it. */
   readonly environment: NodeJS.ProcessEnv;
+  /** More of it for one member; over all else. */
+  readonly memberEnvironment?: (role: ServiceRole, index: number) => NodeJS.ProcessEnv;
   /** Bound for each service to open its model and listen. */
   readonly readyWithinMs: number;
   readonly onLog: (role: ServiceRole, line: string) => void;
+  /** Starts a member that dies again, and hears what happens; default: members that die stay dead. */
+  readonly onRestart?: (line: string) => void;
   /** Stops the start at once. */
   readonly signal?: AbortSignal;
 }
 
 export interface ClusterMember {
-  readonly role: ServiceRole | 'redis';
+  readonly role: MemberRole;
+  /** Of workers and decodes: their id in the fleet. */
+  readonly name: string;
   readonly pid: number;
   readonly address: string;
 }
 
 const STOP_GRACE_MS = 10_000;
+/** A member that is restarted may first finish its chunk, or hand its sessions over. */
+const RESTART_GRACE_MS = 60_000;
+/** New sessions end first, and Redis outlives all that use it. */
+const STOP_ORDER = ['router', 'decode', 'worker', 'redis'] as const satisfies MemberRole[];
 
 /** REDIS_URL; null when it is unset or empty. @throws ServingError BAD_REQUEST if it is no such URL */
 export function redisUrlOf(environment: NodeJS.ProcessEnv): string | null {
@@ -54,24 +64,26 @@ export function redisUrlOf(environment: NodeJS.ProcessEnv): string | null {
 
 /** A running local cluster. */
 export class Cluster {
-  readonly members: readonly ClusterMember[];
-  readonly routerAddress: string;
+  readonly #members: Record<MemberRole, Member[]> = {
+    redis: [],
+    worker: [],
+    decode: [],
+    router: [],
+  };
+  readonly #failure: Promise<string>;
+  readonly #reports: MemberReports;
   #stopping: Promise<void> | null = null;
 
   private constructor(
+    private readonly options: ClusterOptions,
     readonly directories: ClusterDirectories,
-    readonly redisUrl: string,
-    private readonly redis: RedisChild | null,
-    private readonly services: readonly ServiceChild[],
     private readonly janitor: Janitor,
   ) {
-    this.members = [
-      ...(redis === null
-        ? []
-        : [{ role: 'redis' as const, pid: redis.child.pid, address: redis.url }]),
-      ...services.map(({ role, child, address }) => ({ role, pid: child.pid, address })),
-    ];
-    this.routerAddress = services.find(({ role }) => role === 'router')?.address ?? '';
+    let failed: (why: string) => void = () => undefined;
+    this.#failure = new Promise((settle) => {
+      failed = settle;
+    });
+    this.#reports = { say: (line) => options.onRestart?.(line), failed };
   }
 
   /**
@@ -79,67 +91,145 @@ export class Cluster {
    * @throws ServingError of what could not start; the signal's reason
    */
   static async start(options: ClusterOptions): Promise<Cluster> {
-    const { signal } = options;
     const directories = createClusterDirectories(options.storeBase ?? defaultStoreBase());
-    const common = { ...options.environment, [CLUSTER_ID_VARIABLE]: directories.clusterId };
-    const janitor = await Janitor.start(directories, common);
-    let redis: RedisChild | null = null;
-    const services: ServiceChild[] = [];
+    const environment = withClusterId(options.environment, directories);
+    const janitor = await Janitor.start(directories, environment);
+    const cluster = new Cluster(options, directories, janitor);
     try {
-      if (options.redisUrl === null) {
-        redis = await startRedisChild(directories.temporary, common, signal);
-        janitor.waitFor(redis.child.pid);
-      }
-      const redisUrl = options.redisUrl ?? redis?.url ?? '';
-      const start = async (role: ServiceRole, listen: string): Promise<void> => {
-        const environment = serviceEnvironment(role, {
-          inherited: common,
-          listen,
-          redisUrl,
-          modelDirectory: resolve(options.modelDirectory),
-          storeDirectory: directories.store,
-        });
-        const { readyWithinMs, onLog } = options;
-        const onSpawn = (pid: number): void => {
-          janitor.waitFor(pid);
-        };
-        const more = signal === undefined ? { onSpawn } : { signal, onSpawn };
-        services.push(await startServiceChild(role, environment, readyWithinMs, onLog, more));
-      };
-      const engines = Array.from({ length: options.workers }, () => start('worker', ANY_PORT));
-      await allOrFirstError([...engines, start('decode', ANY_PORT)]);
-      await start('router', options.routerListen);
-      return new Cluster(directories, redisUrl, redis, services, janitor);
+      await cluster.#startAll(environment);
+      return cluster;
     } catch (error) {
-      await stopAll(directories, redis, services, janitor);
+      await cluster.stop();
       throw error;
     }
   }
 
-  /** Settles with the first member that ends on its own, and its last lines. */
+  /** Its members as they are now: Redis if it is the cluster's own, workers, decodes, routers. */
+  get members(): readonly ClusterMember[] {
+    return this.#all().map(({ role, name, pid, address }) => ({ role, name, pid, address }));
+  }
+
+  get redisUrl(): string {
+    return this.options.redisUrl ?? this.member('redis', 0).address;
+  }
+
+  /** Of the first router. */
+  get routerAddress(): string {
+    return this.member('router', 0).address;
+  }
+
+  get routerAddresses(): readonly string[] {
+    return this.#members.router.map(({ address }) => address);
+  }
+
+  /** @throws Error if the cluster has no such member */
+  member(role: MemberRole, index: number): Member {
+    const member = this.#members[role][index];
+    if (member === undefined) throw new Error(`the cluster has no ${role} ${String(index)}`);
+    return member;
+  }
+
+  /** Kills a member as an outsider would, and waits for the process's end. */
+  async kill(
+    role: MemberRole,
+    index: number,
+    signal: 'SIGKILL' | 'SIGTERM' = 'SIGKILL',
+  ): Promise<ChildExit> {
+    return this.member(role, index).kill(signal);
+  }
+
+  /** Ends a member in order if it runs, starts it under the same name, and waits until it serves. */
+  async restart(role: MemberRole, index: number): Promise<void> {
+    await this.member(role, index).restart(RESTART_GRACE_MS);
+  }
+
+  /** Restarts workers, decodes and routers one after another, each when the one before it serves. */
+  async rollingRestart(): Promise<void> {
+    for (const role of ['worker', 'decode', 'router'] as const) {
+      for (const member of this.#members[role]) await member.restart(RESTART_GRACE_MS);
+    }
+  }
+
+  /** Settles with what happened when a member has ended and nobody starts it again. */
   async unexpectedEnd(): Promise<string> {
-    const children = [
-      ...this.services.map(({ child }) => child),
-      ...(this.redis === null ? [] : [this.redis.child]),
-    ];
-    return Promise.race(
-      children.map(async (child) => {
-        const { code, signal } = await child.exited;
-        if (this.#stopping !== null) await new Promise<never>(() => undefined);
-        const how = signal === null ? `with code ${String(code)}` : `by ${signal}`;
-        return `the ${child.name} (pid ${String(child.pid)}) ended ${how}; it wrote:\n${child.lastLines().join('\n')}`;
-      }),
-    );
+    return this.#failure;
   }
 
   /** Ends every process in order and removes the cluster's folders. Idempotent. */
   async stop(): Promise<void> {
-    this.#stopping ??= stopAll(this.directories, this.redis, this.services, this.janitor);
+    this.#stopping ??= this.#stopAll();
     await this.#stopping;
+  }
+
+  async #startAll(environment: NodeJS.ProcessEnv): Promise<void> {
+    const { options, directories, janitor } = this;
+    const onSpawn = (pid: number): void => {
+      janitor.waitFor(pid);
+    };
+    if (options.redisUrl === null) {
+      await this.#start(redisPlan(directories.temporary, environment, onSpawn));
+    }
+    const place = {
+      inherited: environment,
+      redisUrl: this.redisUrl,
+      modelDirectory: resolve(options.modelDirectory),
+      storeDirectory: directories.store,
+    };
+    const { readyWithinMs, onLog, routerListen, memberEnvironment } = options;
+    // Members of several clusters on one Redis need different names.
+    const suffix = options.redisUrl === null ? '' : `-${directories.clusterId}`;
+    const start = async (role: ServiceRole, index: number): Promise<void> => {
+      const name = `${role}-${String(index)}${suffix}`;
+      const listen = role === 'router' ? portAfter(routerListen, index) : ANY_PORT;
+      const more = memberEnvironment?.(role, index) ?? {};
+      const start = { role, name, listen, place, more, readyWithinMs, onLog, onSpawn };
+      await this.#start(servicePlan(start));
+    };
+    const several = (role: ServiceRole, count: number): Promise<void>[] =>
+      Array.from({ length: count }, async (_, index) => start(role, index));
+    await allOrFirstError([
+      ...several('worker', options.workers),
+      ...several('decode', options.decodes ?? 1),
+    ]);
+    await allOrFirstError(several('router', options.routers ?? 1));
+  }
+
+  async #start(plan: ConstructorParameters<typeof Member>[0]): Promise<void> {
+    const { onRestart, signal } = this.options;
+    const member = new Member(plan, onRestart !== undefined, this.#reports);
+    this.#members[plan.role].push(member);
+    await member.start(signal);
+  }
+
+  #all(): readonly Member[] {
+    const { redis, worker, decode, router } = this.#members;
+    return [...redis, ...worker, ...decode, ...router];
+  }
+
+  async #stopAll(): Promise<void> {
+    for (const role of STOP_ORDER) {
+      await Promise.all(this.#members[role].map((member) => member.stop(STOP_GRACE_MS)));
+    }
+    removeClusterDirectories(this.directories);
+    await this.janitor.finish();
   }
 }
 
 const ANY_PORT = '127.0.0.1:0';
+
+/** The address `index` ports after this one; port 0 stays 0. */
+function portAfter(address: string, index: number): string {
+  const at = address.lastIndexOf(':') + 1;
+  const port = Number(address.slice(at));
+  return port === 0 ? address : `${address.slice(0, at)}${String(port + index)}`;
+}
+
+function withClusterId(
+  environment: NodeJS.ProcessEnv,
+  { clusterId }: ClusterDirectories,
+): NodeJS.ProcessEnv {
+  return { ...environment, [CLUSTER_ID_VARIABLE]: clusterId };
+}
 
 /** Waits for all, so that nothing starts behind the clean-up; then throws the first error. */
 async function allOrFirstError(starts: readonly Promise<void>[]): Promise<void> {
@@ -147,20 +237,4 @@ async function allOrFirstError(starts: readonly Promise<void>[]): Promise<void> 
   for (const outcome of outcomes) {
     if (outcome.status === 'rejected') throw outcome.reason as Error;
   }
-}
-
-/** Router first (no new sessions), then decodes and workers, Redis last. */
-async function stopAll(
-  directories: ClusterDirectories,
-  redis: RedisChild | null,
-  services: readonly ServiceChild[],
-  janitor: Janitor,
-): Promise<void> {
-  for (const role of ['router', 'decode', 'worker'] as const) {
-    const ofRole = services.filter((service) => service.role === role);
-    await Promise.all(ofRole.map((service) => stopServiceChild(service, STOP_GRACE_MS)));
-  }
-  if (redis !== null) await stopRedisChild(redis);
-  removeClusterDirectories(directories);
-  await janitor.finish();
 }

@@ -6,7 +6,9 @@ import { hostPort, integerFrom, redisUrl } from './option-parsers.js';
 import { stopSignal } from './stop-signal.js';
 
 interface UpFlags {
+  readonly routers: number;
   readonly workers: number;
+  readonly decodes: number;
   readonly model: string;
   readonly routerListen: string;
   readonly store?: string;
@@ -19,12 +21,15 @@ interface UpFlags {
 const READY_WITHIN_MS = 600_000;
 
 const EXAMPLES = `
-Runs until Ctrl-C; then every process ends and every file of the cluster is removed.
+Runs until Ctrl-C; then every process ends and every file of the cluster is removed. A process that
+dies is started again, with pauses that double from 1 s to 30 s; up ends when one fails to start
+five times in a row. A Redis of its own comes back empty, which ends the sessions that were running.
 Redis: --redis, else REDIS_URL, else a redis-server of its own on a unix socket.
 
 Examples:
   longshadow up
   longshadow up --workers 2 --model models/needle --router-listen 127.0.0.1:7000
+  longshadow up --routers 2 --workers 2 --decodes 2
   longshadow up --router-listen 127.0.0.1:0 --json
   longshadow up --redis unix:///run/redis/redis.sock`;
 
@@ -37,12 +42,14 @@ export function embeddedModelDirectory(): string {
 export function addUpCommand(program: Command): void {
   program
     .command('up')
-    .description('Run a local cluster in the foreground: Redis, workers, a decode, a router')
+    .description('Run a local cluster in the foreground: Redis, workers, decodes, routers')
+    .option('--routers <count>', 'router processes', integerFrom(1), 1)
     .option('--workers <count>', 'worker processes', integerFrom(1), 1)
+    .option('--decodes <count>', 'decode processes', integerFrom(1), 1)
     .option('--model <directory>', 'model folder', embeddedModelDirectory())
     .option(
       '--router-listen <host:port>',
-      'where clients connect; port 0: any',
+      'where clients connect, more routers on the ports after it; port 0: any',
       hostPort,
       '127.0.0.1:7000',
     )
@@ -93,13 +100,16 @@ function startCluster(flags: UpFlags, signal: AbortSignal): Promise<Cluster> {
   const redisUrl = flags.redis ?? redisUrlOf(process.env);
   return Cluster.start({
     modelDirectory: flags.model,
+    routers: flags.routers,
     workers: flags.workers,
+    decodes: flags.decodes,
     routerListen: flags.routerListen,
     storeBase: flags.store ?? null,
     redisUrl,
     environment: { ...process.env, LONGSHADOW_LOG_LEVEL: flags.logLevel },
     readyWithinMs: READY_WITHIN_MS,
     onLog: (_role, line) => process.stderr.write(`${line}\n`),
+    onRestart: (line) => process.stderr.write(`${line}\n`),
     signal,
   });
 }
@@ -107,6 +117,7 @@ function startCluster(flags: UpFlags, signal: AbortSignal): Promise<Cluster> {
 function asJson(cluster: Cluster): string {
   return JSON.stringify({
     router: cluster.routerAddress,
+    routers: cluster.routerAddresses,
     redis: cluster.redisUrl,
     store: cluster.directories.store,
     temporary: cluster.directories.temporary,
@@ -117,7 +128,7 @@ function asJson(cluster: Cluster): string {
 
 function describe(cluster: Cluster): string {
   const members = cluster.members.map(
-    ({ role, address, pid }) => `${role.padEnd(8)}${address.padEnd(24)} pid ${String(pid)}`,
+    ({ name, address, pid }) => `${name.padEnd(10)}${address.padEnd(24)} pid ${String(pid)}`,
   );
   return [
     ...members,
