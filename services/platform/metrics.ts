@@ -28,11 +28,18 @@ export const TOKEN_SECONDS = [
   0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.04, 0.06, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10,
 ];
 
-/** A registry whose metrics carry `service`, with the process's own (memory, CPU, event loop). */
+/**
+ * A registry whose metrics carry `service`, with the process's own (memory, CPU, event loop) and
+ * those of every server. These are there from the start: a series that appears with its first event
+ * hides that event from rate().
+ */
 export function makeMetrics(service: string): Registry {
   const registry = new Registry();
   registry.setDefaultLabels({ service });
   collectDefaultMetrics({ register: registry });
+  rpcSeconds(registry);
+  refusalsTotal(registry);
+  dataLossTotal(registry);
   return registry;
 }
 
@@ -64,10 +71,21 @@ function gauge<L extends string>(
   name: string,
   help: string,
   labelNames: readonly L[],
+  collect: ((gauge: Gauge<L>) => void) | null = null,
 ): Gauge<L> {
   const found = registry.getSingleMetric(name);
   if (found instanceof Gauge) return found;
-  return new Gauge({ name, help, labelNames, registers: [registry] });
+  const made: Gauge<L> = new Gauge({
+    ...{ name, help, labelNames, registers: [registry] },
+    ...(collect === null
+      ? {}
+      : {
+          collect: () => {
+            collect(made);
+          },
+        }),
+  });
+  return made;
 }
 
 /** Every call that a server answered, by method and gRPC code. */
@@ -139,15 +157,53 @@ export function refusalsTotal(registry: Registry): Counter<'code'> {
   return counter(registry, 'longshadow_refusals_total', help, ['code']);
 }
 
+/** By the router: sessions whose driver was gone, by the state they were found in. */
+export function takeoversTotal(registry: Registry): Counter<'state'> {
+  const help = 'Sessions that this router took over from one that is gone, by their state';
+  return counter(registry, 'longshadow_takeovers_total', help, ['state']);
+}
+
+/** By the router: a lane began again, by the code of what was lost. */
+export function replansTotal(registry: Registry): Counter<'cause'> {
+  const help = 'Sessions that got a new lane, by what their old one was lost to';
+  return counter(registry, 'longshadow_replans_total', help, ['cause']);
+}
+
+/** By the router: turns that another decode went on with, by the code of what was lost. */
+export function decodeRestartsTotal(registry: Registry): Counter<'cause'> {
+  const help = 'Turns that another decode went on with, by what the old one was lost to';
+  return counter(registry, 'longshadow_decode_restarts_total', help, ['cause']);
+}
+
+export function evictionsTotal(registry: Registry): Counter {
+  const help = 'Kept sessions that were ended before their time for the memory they held';
+  return counter(registry, 'longshadow_evictions_total', help, []);
+}
+
+export function prefixHitsTotal(registry: Registry): Counter {
+  const help = 'Times that a prompt was found to begin as a kept session does';
+  return counter(registry, 'longshadow_prefix_hits_total', help, []);
+}
+
+export function prefixTokensTotal(registry: Registry): Counter {
+  const help = "Prompt tokens linked from kept sessions' segments instead of prefilled";
+  return counter(registry, 'longshadow_prefix_tokens_total', help, []);
+}
+
 /** Blocks of bytes whose checksum or fingerprint did not match. */
 export function dataLossTotal(registry: Registry): Counter<'kind'> {
   const help =
-    'Bytes refused for a wrong checksum or fingerprint, by where: prefill, seal, decode, or an RPC';
+    'Bytes refused for a wrong checksum or fingerprint, by where: prefill, seal, decode, job, session, or an RPC';
   return counter(registry, 'longshadow_data_loss_total', help, ['kind']);
 }
 
-export function sessionsGauge(registry: Registry): Gauge<'state'> {
-  return gauge(registry, 'longshadow_sessions', 'Sessions held by this process', ['state']);
+/** @param collect sets the values when they are asked for; without it the owner sets them */
+export function sessionsGauge(
+  registry: Registry,
+  collect: ((gauge: Gauge<'state'>) => void) | null = null,
+): Gauge<'state'> {
+  const help = 'Sessions held by this process';
+  return gauge(registry, 'longshadow_sessions', help, ['state'], collect);
 }
 
 export function storeBytesGauge(registry: Registry): Gauge<'kind'> {
