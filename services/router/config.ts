@@ -3,7 +3,11 @@ import {
   redisUrlSetting,
   TLS_SETTINGS,
 } from '../platform/config/common-settings.js';
-import { integerSetting, textSetting } from '../platform/config/setting-kinds.js';
+import {
+  integerSetting,
+  optionalTextSetting,
+  textSetting,
+} from '../platform/config/setting-kinds.js';
 import { defineSettings, type Setting, type SettingsOf } from '../platform/config/settings.js';
 
 /** `name=directory,name=directory`. */
@@ -75,6 +79,11 @@ export const ROUTER_SETTINGS = defineSettings('router', {
     max: 2 ** 31 - 1,
     unit: 'ms',
     description: 'How long an open upload may send nothing before its session is ended',
+  }),
+  apiKeysFile: optionalTextSetting({
+    env: 'ROUTER_API_KEYS_FILE',
+    description:
+      'File of the API keys that callers must send (`longshadow keys add`), read again when it changes; unset: no key is wanted, and only loopback may be listened on',
   }),
   shutdownGraceMs: integerSetting({
     env: 'ROUTER_SHUTDOWN_GRACE_MS',

@@ -3,6 +3,7 @@ import type { Registry } from 'prom-client';
 import type { Log } from '../log.js';
 import { ServingError } from '../../domain/serving-error.js';
 import { dataLossTotal, refusalsTotal, rpcSeconds } from '../metrics.js';
+import type { Authenticate } from './authenticate.js';
 import type { CallContext } from './call-context.js';
 import { toStatus, type WireStatus } from './status.js';
 
@@ -10,6 +11,8 @@ import { toStatus, type WireStatus } from './status.js';
 export interface AdapterOptions {
   readonly log: Log;
   readonly metrics: Registry;
+  /** Asked before the handler runs. Absent: everyone who can connect may call. */
+  readonly authenticate?: Authenticate | undefined;
 }
 
 /** Observes one call from its start; the returned function is called once, at the handler's end. */

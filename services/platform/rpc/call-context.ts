@@ -22,6 +22,8 @@ export interface CallContext {
   readonly peer: string;
   /** `/longshadow.worker.v1.WorkerService/GetStatus`. */
   readonly method: string;
+  /** Whose API key came with the call; null where callers are not asked who they are. */
+  readonly tenant: string | null;
 }
 
 /** The part of a grpc-js server call, of whatever kind, that a context needs. */
@@ -97,6 +99,7 @@ export function openCallContext(call: AnyServerCall): {
       traceparent: trace === null ? null : formatTraceparent(trace),
       peer: call.getPeer(),
       method: call.getPath(),
+      tenant: null,
     },
     close: () => {
       open = false;

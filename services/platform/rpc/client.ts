@@ -8,6 +8,7 @@ import {
 import { ServingError, type ErrorCode } from '../../domain/serving-error.js';
 import type { TlsFiles } from '../config/common-settings.js';
 import { clientOptions, DEFAULT_MESSAGE_LIMITS, type MessageLimits } from './channel-options.js';
+import { sendApiKey } from './send-api-key.js';
 import { loadService, type ServiceName, type ServiceTypes } from './load-service.js';
 import { fromStatus } from './status.js';
 import { clientCredentials } from './tls.js';
@@ -15,16 +16,22 @@ import { clientCredentials } from './tls.js';
 /**
  * A client of one of our services; it connects at its first call and reconnects by itself.
  * Close it with `client.close()`.
+ *
+ * @param apiKey sent with every call
+ * @throws ServingError BAD_REQUEST: TLS files that do not work, or a key that must not be sent
  */
 export function makeClient<N extends ServiceName>(
   name: N,
   address: string,
   tls: TlsFiles | null,
   limits: MessageLimits = DEFAULT_MESSAGE_LIMITS,
+  apiKey: string | null = null,
 ): ServiceTypes[N]['client'] {
+  const interceptors = apiKey === null ? [] : [sendApiKey(apiKey, address, tls)];
   const { service, fullName } = loadService(name);
   const Client = makeClientConstructor(service, fullName);
-  const client = new Client(address, clientCredentials(tls), clientOptions(limits));
+  const options = { ...clientOptions(limits), interceptors };
+  const client = new Client(address, clientCredentials(tls), options);
   // grpc-js makes the methods that the generated interface lists.
   return client as unknown as ServiceTypes[N]['client'];
 }

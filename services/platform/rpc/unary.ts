@@ -1,5 +1,6 @@
 import type { handleUnaryCall } from '@grpc/grpc-js';
 import { observeCall, type AdapterOptions } from './adapter-options.js';
+import { identified } from './authenticate.js';
 import { openCallContext, type CallContext } from './call-context.js';
 
 export type Unary<Request, Response> = (
@@ -19,7 +20,8 @@ export function unary<Request, Response>(
     const { context, close } = openCallContext(call);
     const observed = observeCall(options, context);
     // async, so that a synchronous throw also becomes a rejection
-    const respond = async (): Promise<Response> => handle(call.request, context);
+    const respond = async (): Promise<Response> =>
+      handle(call.request, identified(context, call.metadata, options.authenticate));
     respond()
       .finally(close)
       .then(

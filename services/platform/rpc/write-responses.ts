@@ -1,6 +1,7 @@
 import { status, type ServerDuplexStream, type ServerWritableStream } from '@grpc/grpc-js';
 import { ServingError } from '../../domain/serving-error.js';
 import { observeCall, type AdapterOptions } from './adapter-options.js';
+import { identified } from './authenticate.js';
 import { openCallContext, type CallContext } from './call-context.js';
 import type { WireStatus } from './status.js';
 
@@ -19,7 +20,9 @@ export function runStream<Request, Response>(
 ): void {
   const { context, close } = openCallContext(call);
   const observed = observeCall(options, context);
-  writeResponses(call, handle, context)
+  const answer = (): AsyncIterable<Response> =>
+    handle(identified(context, call.metadata, options.authenticate));
+  writeResponses(call, answer, context)
     .finally(close)
     .then(
       () => {
@@ -38,11 +41,10 @@ export function runStream<Request, Response>(
 
 async function writeResponses<Request, Response>(
   call: ResponseCall<Request, Response>,
-  handle: (context: CallContext) => AsyncIterable<Response>,
-  context: CallContext,
+  answer: () => AsyncIterable<Response>,
+  { signal }: CallContext,
 ): Promise<void> {
-  const { signal } = context;
-  const responses = handle(context)[Symbol.asyncIterator]();
+  const responses = answer()[Symbol.asyncIterator]();
   let finished = false;
   try {
     for (;;) {

@@ -13,6 +13,7 @@ const context: CallContext = {
   traceparent: null,
   peer: 'test',
   method: '/longshadow.worker.v1.WorkerService/GetHandOff',
+  tenant: null,
 };
 
 test('a call that is refused is counted by its code, a DATA_LOSS as lost bytes', async () => {
