@@ -13,6 +13,7 @@ import { hostStatus } from '../engine-host/host-status.js';
 import { CODE_BY_NATIVE_CODE } from '../engine-host/native-error-code.js';
 import type { Log } from '../platform/log.js';
 import type { DecodeSettings } from './config.js';
+import type { EndRules } from './loop/accept-token.js';
 import { DecodeLoop } from './loop/decode-loop.js';
 import { loadTokenDecoder } from './loop/detokenize.js';
 import { generationEosTokenIds } from './loop/end-rules.js';
@@ -49,6 +50,10 @@ export async function assembleDecode(
   const { host } = outside;
   const publisher = makePublisher(outside, () => sessions);
   const eosTokenIds = await generationEosTokenIds(settings.modelDir);
+  const endRules: EndRules = {
+    eosTokenIds: new Set([...host.info.eosTokenIds, ...eosTokenIds]),
+    maxPositions: host.info.maxPositions,
+  };
   /** As they were when the last step ended: while one runs, only one of them counts it. */
   let stepCounts = { decodeCalls: 0, decodeSteps: 0 };
   const stepEnded = (): void => {
@@ -58,7 +63,7 @@ export async function assembleDecode(
     settings,
     outside,
     publisher,
-    eosTokenIds,
+    endRules,
     () => sessions,
     stepEnded,
   );
@@ -66,7 +71,7 @@ export async function assembleDecode(
     loop,
     decoder: await loadTokenDecoder(settings.modelDir),
     maxSessions: settings.maxSessions,
-    maxPositions: host.info.maxPositions,
+    endRules,
     vocabSize: host.info.vocabSize,
     expectedFingerprint: host.fingerprint,
     fetchHandOff: (request, signal) =>
@@ -75,6 +80,7 @@ export async function assembleDecode(
     sessionTokens: decodeSessionTokens,
     closeHandle: closeDecodeSession,
     nowUnixMs: () => Date.now(),
+    onReplayed: outside.metrics.replayed,
     onReleased: outside.metrics.released,
     onError: (error) => {
       outside.log.error({ err: error }, 'a kept session could not be released');
@@ -98,8 +104,11 @@ function makePublisher(
   return new EventPublisher({
     events: store.events,
     onRefused: (refused, refusal) => {
-      const { sessionId, turn, event } = refused;
-      log.info({ sessionId, turn, event: event.type, refusal }, 'the turn takes no more events');
+      const { sessionId, attempt, turn, event } = refused;
+      log.info(
+        { sessionId, attempt, turn, event: event.type, refusal },
+        'the turn takes no more events',
+      );
       sessions()
         .refused(refused, refusal)
         .catch((error: unknown) => {
@@ -118,7 +127,7 @@ function makeLoop(
   settings: DecodeSettings,
   { host, metrics, log }: DecodeOutside,
   publisher: EventPublisher,
-  eosTokenIds: readonly number[],
+  endRules: EndRules,
   sessions: () => DecodeSessions,
   stepEnded: () => void,
 ): DecodeLoop {
@@ -131,10 +140,7 @@ function makeLoop(
     },
     publisher,
     decodeId: host.memberId,
-    endRules: {
-      eosTokenIds: new Set([...info.eosTokenIds, ...eosTokenIds]),
-      maxPositions: info.maxPositions,
-    },
+    endRules,
     kvBytesPerToken: info.kvBytesPerToken,
     maxPrivateBytes: settings.maxPrivateBytes,
     nowUnixMs: () => Date.now(),
@@ -147,7 +153,9 @@ function makeLoop(
     },
     onStep: metrics.stepRan,
     onFinished: metrics.finished,
+    onTokenGap: metrics.tokenGap,
     onFailed: metrics.failed,
+    onHandedBack: metrics.handedBack,
     onStepFailed: (error) => {
       log.error({ err: error }, 'a decode step failed');
     },

@@ -1,4 +1,4 @@
-import { Counter, type Registry } from 'prom-client';
+import { Counter, Histogram, type Registry } from 'prom-client';
 import {
   cancelToFreeSeconds,
   dataLossTotal,
@@ -7,6 +7,7 @@ import {
   sessionsGauge,
   storeBytesGauge,
   timePerOutputTokenSeconds,
+  TOKEN_SECONDS,
 } from '../platform/metrics.js';
 import type { ErrorCode } from '../domain/serving-error.js';
 import type { TurnReport } from '../domain/session-event.js';
@@ -16,7 +17,12 @@ import type { HostStatus } from '../engine-host/host-status.js';
 export interface DecodeMetrics {
   readonly stepRan: (step: { sessions: number; tokens: number; seconds: number }) => void;
   readonly finished: (report: Pick<TurnReport, 'completionTokens' | 'decodeMs'>) => void;
+  /** A token came so long after the one before it, in the same attempt. */
+  readonly tokenGap: (seconds: number) => void;
   readonly failed: (code: ErrorCode) => void;
+  readonly handedBack: (code: ErrorCode) => void;
+  /** A session goes on here, and so many tokens are run again for it. */
+  readonly replayed: (tokens: number) => void;
   readonly released: (cancelToFreeMs: number) => void;
   readonly holds: (sessions: number, status: HostStatus) => void;
 }
@@ -25,6 +31,24 @@ export function decodeMetrics(registry: Registry, model: string): DecodeMetrics 
   const batched = new Counter({
     name: 'longshadow_decode_batched_sessions_total',
     help: 'Sessions over all decode steps; divided by the steps, the mean batch',
+    registers: [registry],
+  });
+  const tokenGap = new Histogram({
+    name: 'longshadow_inter_token_seconds',
+    help: 'Time between two tokens of a session',
+    buckets: TOKEN_SECONDS,
+    labelNames: ['model'],
+    registers: [registry],
+  });
+  const replayed = new Counter({
+    name: 'longshadow_replayed_tokens_total',
+    help: 'Tokens that were run again for sessions that another attempt had decoded',
+    registers: [registry],
+  });
+  const handedBack = new Counter({
+    name: 'longshadow_turns_handed_back_total',
+    help: 'Turns that this decode gave back, to be run elsewhere, by reason',
+    labelNames: ['code'],
     registers: [registry],
   });
   return {
@@ -40,6 +64,15 @@ export function decodeMetrics(registry: Registry, model: string): DecodeMetrics 
     },
     failed(code) {
       if (code === 'DATA_LOSS') dataLossTotal(registry).inc({ kind: 'decode' });
+    },
+    tokenGap(seconds) {
+      tokenGap.observe({ model }, seconds);
+    },
+    handedBack(code) {
+      handedBack.inc({ code });
+    },
+    replayed(tokens) {
+      replayed.inc(tokens);
     },
     released(cancelToFreeMs) {
       cancelToFreeSeconds(registry).observe({ phase: 'decode' }, cancelToFreeMs / 1000);

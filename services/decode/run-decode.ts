@@ -67,8 +67,8 @@ export async function runDecode(
 }
 
 /**
- * Decodes on until every turn has ended or the grace is over; then what still runs gets its error
- * event, and everything is freed.
+ * Decodes on until every turn has ended or the grace is over; then what still runs is given back, for
+ * another decode to go on with, and everything is freed.
  */
 async function endTurns(
   parts: DecodeParts,
@@ -78,7 +78,7 @@ async function endTurns(
   const { loop, publisher, sessions } = parts;
   const giveUpAtMs = performance.now() + graceMs;
   while (loop.activeSessions > 0 && performance.now() < giveUpAtMs) await sleep(DRAIN_POLL_MS);
-  loop.cutOff('SHUTTING_DOWN', 'the decode of the session is shutting down; send it again');
+  loop.handBack('SHUTTING_DOWN', 'the decode of the session shuts down');
   await sessions.releaseAll();
   await loop.stop();
   await Promise.race([publisher.drain(), sleep(LAST_EVENTS_MS)]);

@@ -1,3 +1,4 @@
+import { ServingError } from '../../domain/serving-error.js';
 import type { FinishReason, TokenEvent } from '../../domain/session-event.js';
 import type { RunningTurn } from './batch-session.js';
 
@@ -8,10 +9,17 @@ export interface ChosenToken {
   readonly rank: number;
 }
 
+/** How an answer ended. */
+export interface AnswerEnd {
+  readonly reason: FinishReason;
+  /** Held back until now. */
+  readonly text: string;
+}
+
 export interface AcceptedToken {
   readonly event: TokenEvent;
-  /** Set when the token ended the turn, with the text held back until now. */
-  readonly end: { readonly reason: FinishReason; readonly text: string } | null;
+  /** Set when the token ended the turn. */
+  readonly end: AnswerEnd | null;
 }
 
 export interface EndRules {
@@ -43,4 +51,30 @@ export function acceptToken(
   const rest = turn.text.end();
   const reason = rest.stopped ? 'stop_text' : isEos ? 'stop' : 'length';
   return { event, end: { reason, text: rest.text } };
+}
+
+/**
+ * Brings a turn to where an earlier attempt left it: the same text is held back, and the next token
+ * has the next index.
+ *
+ * @param beginToken absolute position of the answer's first token
+ * @returns how the turn ended, if its last token ended it
+ * @throws ServingError BAD_REQUEST if the answer ends before its last token
+ */
+export function restoreAnswer(
+  turn: RunningTurn,
+  tokenIds: Uint32Array,
+  beginToken: number,
+  rules: EndRules,
+): AnswerEnd | null {
+  for (const [index, tokenId] of tokenIds.entries()) {
+    const { end } = acceptToken(turn, { tokenId, logprob: 0, rank: 0 }, beginToken + index, rules);
+    if (end === null) continue;
+    if (index === tokenIds.length - 1) return end;
+    throw new ServingError(
+      'BAD_REQUEST',
+      `answered_tokens: the answer ends at token ${String(index)} of ${String(tokenIds.length)}`,
+    );
+  }
+  return null;
 }

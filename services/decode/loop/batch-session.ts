@@ -3,25 +3,29 @@ import type { TokenRange } from '../../domain/token-range.js';
 import type { PromptLogprob } from '../../domain/session-event.js';
 import type { DecodeItemResult } from '../../../native/ts/index.js';
 import { AnswerText } from './answer-text.js';
+import { type AnswerEnd, type EndRules, restoreAnswer } from './accept-token.js';
 import type { TokenDecoder } from './detokenize.js';
-import type { TurnRequest } from './turn.js';
+import { PendingRows } from './pending-rows.js';
+import type { TurnHistory, TurnRequest } from './turn.js';
 
 /** The target of a row whose prediction nobody asked for. */
 const NO_TARGET = 0xffffffff;
-const NO_ROWS = new Uint32Array(0);
 
 /** A turn as it runs. */
 interface RunningTurn extends TurnRequest {
   readonly text: AnswerText;
-  /** Position of the turn's first appended token; the prompt's length for a first turn. */
+  /** Absolute position of the turn's first prompt token. */
   readonly beginToken: number;
   completionTokens: number;
   firstTokenUnixMs: number | null;
+  /** Of performance.now(), when the last token was chosen here; null: none was. */
+  lastTokenMs: number | null;
 }
 
 /**
- * A session that the loop holds. `rows` are the tokens that the model has not seen: none right
- * after the seal, the token sampled last while decoding, a turn's tokens while it is appended.
+ * A session that the loop holds. Its pending rows are the tokens that the model has not seen: none
+ * right after the seal, the token sampled last while decoding, a turn's tokens while it is appended,
+ * and after the loss of an earlier decode what that one had run.
  */
 export class BatchSession {
   /** Set once the session is to leave; the loop then skips its results. */
@@ -29,17 +33,20 @@ export class BatchSession {
   /** Positions that K and V cover. */
   tokens: number;
   turn: RunningTurn | null = null;
-  /**
-   * Number of the turn that runs or ran last, as the event stream counts them: the one that the
-   * session started with is 0. -1 before it.
-   */
+  /** Number of the turn that runs or ran last, as the event stream counts; -1 before the first. */
   turnNumber = -1;
-  #rows: Uint32Array = NO_ROWS;
+  /** Where that turn's prompt begins. */
+  turnBeginToken = 0;
+  readonly #rows = new PendingRows();
 
-  /** @param sealedTokens tokens of the hand-off */
+  /**
+   * @param attempt in which this decode took the session
+   * @param sealedTokens tokens of the hand-off
+   */
   constructor(
     readonly sessionId: string,
     readonly epoch: number,
+    readonly attempt: number,
     readonly handle: DecodeSessionHandle,
     readonly sealedTokens: number,
   ) {
@@ -51,42 +58,66 @@ export class BatchSession {
     return this.tokens + this.#rows.length;
   }
 
-  /** True while a turn's tokens, not yet the answer, are being run. */
+  /** True while tokens are run that were not just sampled. */
   get appending(): boolean {
-    return this.turn !== null && this.turn.completionTokens === 0 && this.#rows.length > 0;
+    if (this.turn === null || this.#rows.length === 0) return false;
+    return this.#rows.length > 1 || this.turn.completionTokens === 0;
   }
 
   /** Rows that the next step takes. */
   nextRows(maxRows: number): number {
-    return Math.min(this.#rows.length, maxRows);
+    return this.#rows.nextCount(maxRows);
   }
 
-  /** @param tokenIds the turn's tokens; empty for the first turn, which the worker prefilled */
+  /** Begins a turn whose tokens this decode appends. */
   beginTurn(request: TurnRequest, tokenIds: Uint32Array, decoder: TokenDecoder): void {
     const beginToken = this.endToken;
-    const rows = new Uint32Array(this.#rows.length + tokenIds.length);
-    rows.set(this.#rows);
-    rows.set(tokenIds, this.#rows.length);
-    this.#rows = rows;
-    this.turnNumber++;
-    this.turn = {
-      ...request,
-      text: new AnswerText(decoder, request.generation.stopping.stopTexts),
-      beginToken,
-      completionTokens: 0,
-      firstTokenUnixMs: null,
-    };
+    this.#rows.addPrompt(tokenIds);
+    this.turn = this.#runningTurn(request, beginToken, decoder);
+  }
+
+  /**
+   * Begins the session's first turn here where its history ends: at its first token, in the middle of
+   * its answer, or in the middle of its prompt.
+   *
+   * @returns how the turn ended, if the answer was complete already
+   * @throws ServingError BAD_REQUEST if the answer goes on after its end
+   */
+  resumeTurn(
+    request: TurnRequest,
+    history: TurnHistory,
+    decoder: TokenDecoder,
+    rules: EndRules,
+  ): AnswerEnd | null {
+    const { tokenIds, answeredTokens, turnBeginToken } = history;
+    const promptEnd = tokenIds.length - answeredTokens;
+    const answered = tokenIds.subarray(promptEnd);
+    const turn = this.#runningTurn(request, turnBeginToken, decoder);
+    const end = restoreAnswer(turn, answered, this.sealedTokens + promptEnd, rules);
+    let at = 0;
+    const indexOf = (token: number): number =>
+      Math.min(Math.max(token - this.sealedTokens, at), promptEnd);
+    for (const { beginToken, endToken } of history.answers) {
+      const begin = indexOf(beginToken);
+      this.#rows.addPrompt(tokenIds.subarray(at, begin));
+      at = indexOf(endToken);
+      this.#rows.addAnswer(tokenIds.subarray(begin, at));
+    }
+    this.#rows.addPrompt(tokenIds.subarray(at, promptEnd));
+    this.#rows.addAnswer(answered);
+    this.turn = turn;
+    return end;
   }
 
   /** The session's part of the next step. */
   nextItem(turn: RunningTurn, maxRows: number): DecodeItem {
     const { sampling, forcedTokenIds } = turn.generation;
-    const count = this.nextRows(maxRows);
+    const tokenIds = this.#rows.peek(this.nextRows(maxRows));
     return {
       session: this.handle,
-      tokenIds: this.#rows.slice(0, count),
-      logprobTargets: this.#targets(turn, count),
-      sample: count === this.#rows.length,
+      tokenIds,
+      logprobTargets: this.#targets(turn, tokenIds),
+      sample: tokenIds.length === this.#rows.length,
       sampling: { ...sampling, seed: BigInt(sampling.seed) },
       tokenIndex: turn.completionTokens,
       forcedTokenId: forcedTokenIds[turn.completionTokens] ?? null,
@@ -97,10 +128,8 @@ export class BatchSession {
   advance(item: DecodeItem, result: DecodeItemResult): PromptLogprob[] {
     const firstPosition = this.tokens + 1;
     this.tokens += item.tokenIds.length;
-    this.#rows =
-      result.tokenId === null
-        ? this.#rows.slice(item.tokenIds.length)
-        : Uint32Array.of(result.tokenId);
+    this.#rows.take(item.tokenIds.length);
+    if (result.tokenId !== null) this.#rows.addAnswer(Uint32Array.of(result.tokenId));
     const logprobs: PromptLogprob[] = [];
     item.logprobTargets?.forEach((tokenId, row) => {
       if (tokenId === NO_TARGET) return;
@@ -114,12 +143,29 @@ export class BatchSession {
     return logprobs;
   }
 
-  /** Row i stands at position tokens + i and predicts the token after it. */
-  #targets(turn: RunningTurn, count: number): Uint32Array | null {
-    const targets = new Uint32Array(count).fill(NO_TARGET);
+  #runningTurn(request: TurnRequest, beginToken: number, decoder: TokenDecoder): RunningTurn {
+    this.turnNumber = request.turn;
+    this.turnBeginToken = beginToken;
+    return {
+      ...request,
+      text: new AnswerText(decoder, request.generation.stopping.stopTexts),
+      beginToken,
+      completionTokens: 0,
+      firstTokenUnixMs: request.context.firstTokenUnixMs,
+      lastTokenMs: null,
+    };
+  }
+
+  /**
+   * Row i stands at position tokens + i and predicts the token after it. Once the answer has begun,
+   * whoever ran the turn's tokens has told what they predict.
+   */
+  #targets(turn: RunningTurn, rows: Uint32Array): Uint32Array | null {
+    if (turn.completionTokens > 0) return null;
+    const targets = new Uint32Array(rows.length).fill(NO_TARGET);
     let wanted = false;
-    for (let row = 0; row < count; row++) {
-      const target = this.#rows[row + 1];
+    for (let row = 0; row < rows.length; row++) {
+      const target = rows[row + 1] ?? this.#rows.after(rows.length);
       const position = this.tokens + row + 1;
       if (target === undefined || position < turn.beginToken) continue;
       if (!isInside(position, turn.generation.promptLogprobs)) continue;

@@ -1,12 +1,13 @@
 import type { DecodeItem, DecodeItemResult } from '../../../native/ts/index.js';
 import type { ErrorCode } from '../../domain/serving-error.js';
 import type { PromptLogprob, SessionEvent, TurnReport } from '../../domain/session-event.js';
-import { acceptToken, type EndRules } from './accept-token.js';
+import { acceptToken, type AnswerEnd, type EndRules } from './accept-token.js';
 import type { BatchSession, RunningTurn } from './batch-session.js';
 import type { DecodeEngine } from './decode-engine.js';
 import type { EventPublisher } from './event-publisher.js';
 import { planStep } from './plan-step.js';
 import { privateKvBytes } from './private-memory.js';
+import { failureEvent } from './turn-failure.js';
 import { turnReport } from './turn-report.js';
 
 export interface DecodeLoopOptions {
@@ -27,9 +28,13 @@ export interface DecodeLoopOptions {
   readonly onStep: (step: { sessions: number; tokens: number; seconds: number }) => void;
   /** A turn ended well; for metrics. */
   readonly onFinished: (report: TurnReport) => void;
+  /** A token came so long after the one before it; for metrics. */
+  readonly onTokenGap: (seconds: number) => void;
   /** A turn ended with an error here; for metrics. */
   readonly onFailed: (code: ErrorCode) => void;
-  /** A step failed as a whole; its sessions end with INTERNAL. */
+  /** A turn was given back, to be run again; for metrics. */
+  readonly onHandedBack: (code: ErrorCode) => void;
+  /** A step failed as a whole; its sessions are given back. */
   readonly onStepFailed: (error: unknown) => void;
 }
 
@@ -59,9 +64,24 @@ export class DecodeLoop {
     return privateKvBytes(session.sealedTokens, session.tokens, kvBytesPerToken);
   }
 
-  /** Takes a session in, or runs the turn that was begun on one that is in. */
-  join(session: BatchSession): void {
+  /** Whether the private pages up to a position have room beside those of all sessions held. */
+  hasRoom(session: BatchSession, endToken: number): boolean {
+    const { kvBytesPerToken, maxPrivateBytes } = this.options;
+    const bytesAt = ({ sealedTokens }: BatchSession, tokens: number): number =>
+      privateKvBytes(sealedTokens, tokens, kvBytesPerToken);
+    const others = [...this.#sessions].filter((other) => other !== session);
+    const held = others.reduce((sum, other) => sum + bytesAt(other, other.endToken), 0);
+    return held + bytesAt(session, endToken) <= maxPrivateBytes;
+  }
+
+  /**
+   * Takes a session in, or runs the turn that was begun on one that is in.
+   *
+   * @param end how its answer ended, if an earlier attempt generated all of it
+   */
+  join(session: BatchSession, end: AnswerEnd | null = null): void {
     this.#sessions.add(session);
+    if (session.turn !== null && end !== null) this.#finish(session, session.turn, end);
     this.#wake();
   }
 
@@ -105,14 +125,15 @@ export class DecodeLoop {
   }
 
   /**
-   * Ends every running turn with an error event, at once: what a running step still chooses for them
-   * is not said. Their memory goes when they leave().
+   * Gives every running turn back, at once: what a running step still chooses for them is not said.
+   * Their memory goes when they leave().
    */
-  cutOff(code: ErrorCode, message: string): void {
+  handBack(code: ErrorCode, message: string): void {
     for (const session of this.#sessions) {
       if (session.turn === null || session.leaving) continue;
       session.leaving = true;
-      this.#publish(session, { type: 'error', code, message, details: {} });
+      this.options.onHandedBack(code);
+      this.#publish(session, { type: 'interrupted', code, message });
     }
   }
 
@@ -170,15 +191,24 @@ export class DecodeLoop {
       return;
     }
     const logprobs = session.advance(item, result);
-    if (turn.completionTokens === 0 && item.tokenIds.length > 0) {
+    // Rows before the turn's own are run again: nobody hears of them.
+    const ranPrompt = item.tokenIds.length > 0 && session.tokens > turn.beginToken;
+    if (turn.completionTokens === 0 && ranPrompt) {
       this.#publishProgress(session, turn, logprobs);
     }
     if (result.tokenId === null) return;
     const chosen = { tokenId: result.tokenId, logprob: result.logprob, rank: result.rank };
     turn.firstTokenUnixMs ??= this.options.nowUnixMs();
+    this.#timeToken(turn);
     const accepted = acceptToken(turn, chosen, session.tokens, this.options.endRules);
     this.#publish(session, accepted.event);
     if (accepted.end !== null) this.#finish(session, turn, accepted.end);
+  }
+
+  #timeToken(turn: RunningTurn): void {
+    const nowMs = performance.now();
+    if (turn.lastTokenMs !== null) this.options.onTokenGap((nowMs - turn.lastTokenMs) / 1000);
+    turn.lastTokenMs = nowMs;
   }
 
   #publishProgress(
@@ -196,17 +226,18 @@ export class DecodeLoop {
     });
   }
 
-  #finish(
-    session: BatchSession,
-    turn: RunningTurn,
-    end: { readonly reason: 'stop' | 'stop_text' | 'length'; readonly text: string },
-  ): void {
+  #finish(session: BatchSession, turn: RunningTurn, end: AnswerEnd): void {
     const nowUnixMs = this.options.nowUnixMs();
     const { keepSessionMs } = turn.context;
     const keptUntilUnixMs = keepSessionMs > 0 ? nowUnixMs + keepSessionMs : null;
     const report = turnReport(turn, {
       nowUnixMs,
-      privateBytes: this.privateBytes(session),
+      // All but the token chosen last have run, if not here then in the attempt that chose it.
+      privateBytes: privateKvBytes(
+        session.sealedTokens,
+        session.endToken - 1,
+        this.options.kvBytesPerToken,
+      ),
       decodeId: this.options.decodeId,
     });
     const { reason: finishReason, text } = end;
@@ -217,12 +248,14 @@ export class DecodeLoop {
     this.#publish(session, { type: 'finished', finishReason, text, report, keptUntilUnixMs });
   }
 
-  /** Ends one session with an error event; the others go on. */
+  /** Ends one session with an error event, or gives its turn back; the others go on. */
   #fail(session: BatchSession, code: ErrorCode, message: string): void {
+    const event = failureEvent(code, message);
     this.options.onFailed(code);
+    if (event.type === 'interrupted') this.options.onHandedBack(code);
     session.turn = null;
     void this.#close(session);
-    this.#publish(session, { type: 'error', code, message, details: {} });
+    this.#publish(session, event);
   }
 
   #endLate(): void {
@@ -235,8 +268,8 @@ export class DecodeLoop {
   }
 
   #publish(session: BatchSession, event: SessionEvent): void {
-    const { sessionId, epoch, turnNumber: turn } = session;
-    this.options.publisher.push({ sessionId, epoch, turn, event });
+    const { sessionId, epoch, attempt, turnNumber: turn } = session;
+    this.options.publisher.push({ sessionId, epoch, attempt, turn, event });
   }
 
   /** Takes the session out at once; settles when its memory is free. */

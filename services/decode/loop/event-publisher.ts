@@ -6,6 +6,8 @@ import { newAppendId } from '../../platform/session-store/append-id.js';
 export interface TurnEvent {
   readonly sessionId: string;
   readonly epoch: number;
+  /** In which this decode took the session: from a later one on, its events are refused. */
+  readonly attempt: number;
   readonly turn: number;
   readonly event: SessionEvent;
 }

@@ -7,7 +7,7 @@ import type { GenerationOptions } from '../../domain/sampling.js';
 import { ServingError } from '../../domain/serving-error.js';
 import { SESSION_ID_PATTERN } from '../../domain/session-record.js';
 import type { TurnContext } from '../loop/turn.js';
-import type { AppendTurn, StartSession } from '../sessions/decode-sessions.js';
+import type { AppendTurn, StartSession } from '../sessions/requests.js';
 
 /** A uint64 of the wire that must fit a JavaScript integer: positions, bytes, times. */
 const uint64 = z
@@ -15,6 +15,8 @@ const uint64 = z
   .transform(Number)
   .pipe(z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER));
 const id = z.string().regex(SESSION_ID_PATTERN, 'must be 32 lower-case hex digits');
+
+const positionRange = z.object({ beginToken: uint64, endToken: uint64 });
 
 const generation = z.object({
   temperature: z.number().min(0).max(100),
@@ -25,7 +27,7 @@ const generation = z.object({
   stop: z.array(z.string().min(1)),
   ignoreEos: z.boolean(),
   forcedTokens: z.array(z.number()),
-  promptLogprobs: z.array(z.object({ beginToken: uint64, endToken: uint64 })),
+  promptLogprobs: z.array(positionRange),
 });
 
 const context = z.object({
@@ -42,25 +44,33 @@ const context = z.object({
   dtype: z.enum(['bf16', 'fp32']),
   cutRule: z.enum(['cpu', 'gpu']),
   deadlineUnixMs: uint64,
+  firstTokenUnixMs: uint64,
 });
+
+const fence = {
+  sessionId: id,
+  epoch: z.number().int().min(1),
+  attempt: z.number().int().min(1),
+};
+const startSession = z.object({
+  ...fence,
+  fingerprint: id,
+  workerAddress: z.string().min(1),
+  turn: z.number().int().min(0),
+  answeredTokens: z.number().int().min(0),
+  turnBeginToken: uint64,
+  answers: z.array(positionRange),
+});
+const appendTurn = z.object({ ...fence, turn: z.number().int().min(1) });
 
 /** @throws ServingError BAD_REQUEST or INVALID_SAMPLING naming what is wrong */
 export function toStartSession(request: StartSessionRequest__Output): StartSession {
-  const { sessionId, epoch, fingerprint, workerAddress } = check(
-    z.object({
-      sessionId: id,
-      epoch: z.number().int().min(1),
-      fingerprint: id,
-      workerAddress: z.string().min(1),
-    }),
-    request,
-    'BAD_REQUEST',
-  );
+  const checked = check(startSession, request, 'BAD_REQUEST');
+  const { answeredTokens, turnBeginToken, answers, ...rest } = checked;
+  const tokenIds = Uint32Array.from(request.historyTokenIds);
   return {
-    sessionId,
-    epoch,
-    fingerprint,
-    workerAddress,
+    ...rest,
+    history: { tokenIds, answeredTokens, turnBeginToken, answers },
     generation: toGeneration(request.generation),
     context: toContext(request.context),
   };
@@ -68,14 +78,8 @@ export function toStartSession(request: StartSessionRequest__Output): StartSessi
 
 /** @throws ServingError BAD_REQUEST or INVALID_SAMPLING naming what is wrong */
 export function toAppendTurn(request: AppendTurnRequest__Output): AppendTurn {
-  const { sessionId, epoch } = check(
-    z.object({ sessionId: id, epoch: z.number().int().min(1) }),
-    request,
-    'BAD_REQUEST',
-  );
   return {
-    sessionId,
-    epoch,
+    ...check(appendTurn, request, 'BAD_REQUEST'),
     tokenIds: Uint32Array.from(request.tokenIds),
     generation: toGeneration(request.generation),
     context: toContext(request.context),
@@ -108,11 +112,13 @@ function toGeneration(wire: Generation__Output | null): GenerationOptions {
 
 function toContext(wire: TurnContext__Output | null): TurnContext {
   const checked = check(context, wire, 'BAD_REQUEST');
-  const { prefillPolicy, cachePolicy, dtype, cutRule, deadlineUnixMs, ...rest } = checked;
+  const { prefillPolicy, cachePolicy, dtype, cutRule, deadlineUnixMs, firstTokenUnixMs, ...rest } =
+    checked;
   return {
     ...rest,
     policy: { prefillPolicy, cachePolicy, dtype, cutRule },
     deadlineUnixMs: deadlineUnixMs === 0 ? null : deadlineUnixMs,
+    firstTokenUnixMs: firstTokenUnixMs === 0 ? null : firstTokenUnixMs,
   };
 }
 

@@ -1,36 +1,36 @@
 import type { DecodeSessionHandle, SessionKey } from '../../../native/ts/index.js';
 import type { ResolvedPolicy } from '../../domain/policy.js';
 import { ServingError } from '../../domain/serving-error.js';
-import { MAX_TURN_TOKENS } from '../../domain/turn.js';
+import type { AnswerEnd, EndRules } from '../loop/accept-token.js';
 import { BatchSession } from '../loop/batch-session.js';
 import type { DecodeLoop } from '../loop/decode-loop.js';
 import type { TokenDecoder } from '../loop/detokenize.js';
 import type { Refusal, TurnEvent } from '../loop/event-publisher.js';
-import type { TurnRequest } from '../loop/turn.js';
+import {
+  noPrivateMemory,
+  refuseWrongHistory,
+  refuseWrongStart,
+  refuseWrongTurn,
+  type SessionLimits,
+  tooManySessions,
+} from './refusals.js';
+import {
+  type AppendTurn,
+  compareFences,
+  type SessionFence,
+  type StartSession,
+} from './requests.js';
 
 /** How much later than promised a kept session is freed here, should nobody release it. */
 const EXPIRY_SLACK_MS = 1000;
 /** Longest delay that setTimeout takes: about 25 days. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-export interface StartSession extends TurnRequest {
-  readonly sessionId: string;
-  readonly epoch: number;
-  readonly fingerprint: string;
-  readonly workerAddress: string;
-}
-
-export interface AppendTurn extends TurnRequest {
-  readonly sessionId: string;
-  readonly epoch: number;
-  readonly tokenIds: Uint32Array;
-}
-
 export interface DecodeSessionsOptions {
-  readonly loop: Pick<DecodeLoop, 'join' | 'leave' | 'activeSessions' | 'privateBytes'>;
+  readonly loop: Pick<DecodeLoop, 'join' | 'leave' | 'activeSessions' | 'privateBytes' | 'hasRoom'>;
   readonly decoder: TokenDecoder;
   readonly maxSessions: number;
-  readonly maxPositions: number;
+  readonly endRules: EndRules;
   readonly vocabSize: number;
   /** What the session's bytes must carry, computed here from the engine that is loaded. */
   readonly expectedFingerprint: (
@@ -42,18 +42,25 @@ export interface DecodeSessionsOptions {
   readonly sessionTokens: (handle: DecodeSessionHandle) => number;
   readonly closeHandle: (handle: DecodeSessionHandle) => Promise<void>;
   readonly nowUnixMs: () => number;
+  /** A session joined with so many tokens that are run again. */
+  readonly onReplayed: (tokens: number) => void;
   /** A session that was running was released: milliseconds until its memory was free. */
   readonly onReleased: (cancelToFreeMs: number) => void;
   readonly onError: (error: unknown) => void;
 }
 
 /** A session from StartSession until its memory is free. */
-interface Entry {
-  readonly epoch: number;
+interface Entry extends Pick<SessionFence, 'epoch' | 'attempt'> {
   readonly aborter: AbortController;
-  readonly opened: Promise<BatchSession>;
+  readonly opened: Promise<OpenedSession>;
   session: BatchSession | null;
   expiry: NodeJS.Timeout | null;
+}
+
+interface OpenedSession {
+  readonly session: BatchSession;
+  /** How its turn ended, if its history says so. */
+  readonly end: AnswerEnd | null;
 }
 
 /** The sessions that this decode holds: they start, take turns, expire and are released. */
@@ -73,55 +80,72 @@ export class DecodeSessions {
   }
 
   /**
-   * Fetches the hand-off, maps the segments and joins the batch. Idempotent per (session, epoch).
+   * Fetches the hand-off, maps the segments and joins the batch, where the history ends. Idempotent
+   * per (session, epoch, attempt); a newer one takes the place of what is held.
    *
    * @returns sessions in the batch, this one included
    */
   async start(request: StartSession): Promise<number> {
-    const held = this.#entries.get(request.sessionId);
-    if (held !== undefined && held.epoch > request.epoch) throw staleEpoch(held.epoch);
-    if (held?.epoch === request.epoch) {
+    const { sessionId, epoch, attempt } = request;
+    const held = this.#entries.get(sessionId);
+    const order = held === undefined ? 1 : compareFences(request, held);
+    if (held !== undefined && order < 0) throw staleEpoch(held);
+    if (held !== undefined && order === 0) {
       await held.opened;
       return this.options.loop.activeSessions;
     }
     if (this.#draining) throw new ServingError('SHUTTING_DOWN', 'this decode is shutting down');
     if (held !== undefined) {
-      await this.release(request.sessionId);
+      await this.release(sessionId, staleEpoch(request));
       return this.start(request);
     }
     this.#refuseUnfit(request);
     const aborter = new AbortController();
     const opened = this.#open(request, aborter.signal);
-    const entry: Entry = { epoch: request.epoch, aborter, opened, session: null, expiry: null };
-    this.#entries.set(request.sessionId, entry);
+    const entry: Entry = { epoch, attempt, aborter, opened, session: null, expiry: null };
+    this.#entries.set(sessionId, entry);
     try {
-      entry.session = await opened;
+      const { session, end } = await opened;
+      entry.session = session;
+      if (end === null) this.options.onReplayed(request.history.tokenIds.length);
+      this.options.loop.join(session, end);
     } catch (error) {
-      this.#forget(request.sessionId, entry);
+      this.#forget(sessionId, entry);
       aborter.signal.throwIfAborted(); // released meanwhile: its reason says more
       throw error;
     }
-    entry.session.beginTurn(request, new Uint32Array(0), this.options.decoder);
-    this.options.loop.join(entry.session);
     return this.options.loop.activeSessions;
   }
 
-  /** @returns absolute position of the turn's first token */
+  /**
+   * Begins the next turn of a kept session. Idempotent: the turn that was begun last is not begun again.
+   *
+   * @returns absolute position of the turn's first token
+   */
   append(request: AppendTurn): number {
     const entry = this.#entries.get(request.sessionId);
     const session = entry?.session ?? null;
     if (entry === undefined || session === null) {
       throw new ServingError('SESSION_NOT_FOUND', 'the session is not held by this decode');
     }
-    if (entry.epoch !== request.epoch) throw staleEpoch(entry.epoch);
-    if (session.turn !== null) {
-      throw new ServingError('SESSION_BUSY', 'the session still decodes its last turn');
+    if (compareFences(request, entry) !== 0) throw staleEpoch(entry);
+    if (request.turn === session.turnNumber) return session.turnBeginToken;
+    if (session.turn !== null || request.turn !== session.turnNumber + 1) {
+      const state = session.turn === null ? 'has ended' : 'still decodes';
+      throw new ServingError(
+        'SESSION_BUSY',
+        `the session ${state} its turn ${String(session.turnNumber)}; turn ${String(request.turn)} ` +
+          'is not next',
+      );
     }
     if (this.#draining) throw new ServingError('SHUTTING_DOWN', 'this decode is shutting down');
-    this.#refuseUnfitTurn(request, session);
+    refuseWrongTurn(request, session, this.#limits);
+    const beginToken = session.endToken;
+    if (!this.options.loop.hasRoom(session, beginToken + request.tokenIds.length)) {
+      throw noPrivateMemory();
+    }
     if (entry.expiry !== null) clearTimeout(entry.expiry);
     entry.expiry = null;
-    const beginToken = session.endToken;
     session.beginTurn(request, request.tokenIds, this.options.decoder);
     this.options.loop.join(session);
     return beginToken;
@@ -150,15 +174,16 @@ export class DecodeSessions {
 
   /**
    * The session's stream took no more of a turn's events. What is held ends with that: but not
-   * another epoch, and after 'ended' only while that turn runs. A session that is kept, or answers a
-   * later turn, has outlived the event.
+   * another epoch or attempt, and after 'ended' only while that turn runs. A session that is kept, or
+   * answers a later turn, has outlived the event.
    */
   async refused(
-    { sessionId, epoch, turn }: Pick<TurnEvent, 'sessionId' | 'epoch' | 'turn'>,
+    event: Pick<TurnEvent, 'sessionId' | 'epoch' | 'attempt' | 'turn'>,
     refusal: Refusal,
   ): Promise<void> {
+    const { sessionId, turn } = event;
     const entry = this.#entries.get(sessionId);
-    if (entry?.epoch !== epoch || entry.session === null) return;
+    if (entry === undefined || entry.session === null || compareFences(event, entry) !== 0) return;
     const { session } = entry;
     if (refusal === 'ended' && (session.turn === null || session.turnNumber !== turn)) return;
     await this.release(sessionId);
@@ -187,67 +212,43 @@ export class DecodeSessions {
     entry.expiry = setTimeout(expire, Math.min(delayMs, MAX_TIMER_MS)).unref();
   }
 
-  async #open(request: StartSession, signal: AbortSignal): Promise<BatchSession> {
-    const { sessionId, epoch, fingerprint } = request;
+  async #open(request: StartSession, signal: AbortSignal): Promise<OpenedSession> {
+    const { sessionId, epoch, attempt, fingerprint, history } = request;
     const handOff = await this.options.fetchHandOff(request, signal);
     signal.throwIfAborted();
-    const key: SessionKey = { sessionId, epoch, stage: 0, fingerprint };
+    // The hand-off says itself which of its segments others made.
+    const key: SessionKey = { sessionId, epoch, stage: 0, fingerprint, origins: [] };
     const handle = await this.options.openSession(key, handOff);
     try {
       signal.throwIfAborted();
-      return new BatchSession(sessionId, epoch, handle, this.options.sessionTokens(handle));
+      const sealedTokens = this.options.sessionTokens(handle);
+      refuseWrongHistory(request, sealedTokens, this.#limits);
+      const session = new BatchSession(sessionId, epoch, attempt, handle, sealedTokens);
+      const { decoder, endRules, loop } = this.options;
+      const end = session.resumeTurn(request, history, decoder, endRules);
+      if (end === null && !loop.hasRoom(session, session.endToken)) throw noPrivateMemory();
+      return { session, end };
     } catch (error) {
       await this.options.closeHandle(handle);
       throw error;
     }
   }
 
+  get #limits(): SessionLimits {
+    const { endRules, vocabSize } = this.options;
+    return { maxPositions: endRules.maxPositions, vocabSize };
+  }
+
   #refuseUnfit(request: StartSession): void {
     const { maxSessions, expectedFingerprint } = this.options;
-    if (this.#entries.size >= maxSessions) {
-      throw new ServingError(
-        'TOO_MANY_SESSIONS',
-        `this decode holds its ${String(maxSessions)} sessions`,
-        { quota: { subject: 'decode sessions', description: 'DECODE_MAX_SESSIONS' } },
-      );
-    }
+    if (this.#entries.size >= maxSessions) throw tooManySessions(maxSessions);
     if (expectedFingerprint(request, request.context.policy) !== request.fingerprint) {
       throw new ServingError(
         'DATA_LOSS',
         "the session's fingerprint is not that of this decode's model, weights and policy",
       );
     }
-    this.#refuseForeignIds(request.generation.forcedTokenIds, 'forced_tokens');
-  }
-
-  #refuseUnfitTurn({ tokenIds, generation }: AppendTurn, session: BatchSession): void {
-    if (tokenIds.length === 0) throw new ServingError('EMPTY_PROMPT', 'the turn has no tokens');
-    if (tokenIds.length > MAX_TURN_TOKENS) {
-      throw new ServingError(
-        'PROMPT_TOO_LONG',
-        `decode appends turns of at most ${String(MAX_TURN_TOKENS)} tokens`,
-      );
-    }
-    if (session.endToken + tokenIds.length > this.options.maxPositions) {
-      throw new ServingError(
-        'PROMPT_TOO_LONG',
-        `the model has ${String(this.options.maxPositions)} positions; the session holds ` +
-          `${String(session.endToken)} and the turn has ${String(tokenIds.length)}`,
-      );
-    }
-    this.#refuseForeignIds(tokenIds, 'token_ids');
-    this.#refuseForeignIds(generation.forcedTokenIds, 'forced_tokens');
-  }
-
-  #refuseForeignIds(ids: ArrayLike<number>, field: string): void {
-    for (let index = 0; index < ids.length; index++) {
-      if ((ids[index] ?? 0) < this.options.vocabSize) continue;
-      throw new ServingError(
-        'TOKEN_ID_OUT_OF_RANGE',
-        `${field}[${String(index)}] is ${String(ids[index])}; the vocabulary has ` +
-          `${String(this.options.vocabSize)} ids`,
-      );
-    }
+    refuseWrongStart(request, this.#limits);
   }
 
   #forget(sessionId: string, entry: Entry): void {
@@ -256,8 +257,11 @@ export class DecodeSessions {
   }
 }
 
-function staleEpoch(epoch: number): ServingError {
-  return new ServingError('STALE_EPOCH', `the session is at epoch ${String(epoch)} here`);
+function staleEpoch({ epoch, attempt }: Pick<SessionFence, 'epoch' | 'attempt'>): ServingError {
+  return new ServingError(
+    'STALE_EPOCH',
+    `the session is at epoch ${String(epoch)}, attempt ${String(attempt)} here`,
+  );
 }
 
 function released(): ServingError {

@@ -107,37 +107,40 @@ test("the model's last position ends the turn", async () => {
   await world.stop();
 });
 
-test("one session's failure ends it alone", async () => {
-  const world = makeLoop();
-  const [a, b] = [begun('a', turn({})), begun('b', turn({}))];
-  world.loop.join(a);
-  world.loop.join(b);
-  await world.settle();
-  (await world.step()).end(); // a alone: b joined while it ran
-  const both = await world.step();
-  const results = both.items.map(echo);
-  results[0] = {
-    ...(results[0] as DecodeItemResult),
-    error: { code: 'DATA_LOSS', message: 'page 3' },
-    tokenId: null,
-  };
-  both.end(results);
-  assert.deepEqual(sessionsOf(await world.step()), [b.handle]);
-  assert.deepEqual(world.events('a').at(-1), {
-    type: 'error',
-    code: 'DATA_LOSS',
-    message: 'page 3',
-    details: {},
+for (const code of ['DATA_LOSS', 'INTERNAL'] as const) {
+  test(`one session's ${code} gives its turn back; the others go on`, async () => {
+    const handedBack: string[] = [];
+    const world = makeLoop({ onHandedBack: (reason) => handedBack.push(reason) });
+    const [a, b] = [begun('a', turn({})), begun('b', turn({}))];
+    world.loop.join(a);
+    world.loop.join(b);
+    await world.settle();
+    (await world.step()).end(); // a alone: b joined while it ran
+    const both = await world.step();
+    const results = both.items.map(echo);
+    results[0] = {
+      ...(results[0] as DecodeItemResult),
+      error: { code, message: 'page 3' },
+      tokenId: null,
+    };
+    both.end(results);
+    assert.deepEqual(sessionsOf(await world.step()), [b.handle]);
+    const [first, ...rest] = world.events('a');
+    assert.equal(first?.type, 'token', 'what was chosen before is said before');
+    assert.deepEqual(rest, [{ type: 'interrupted', code, message: 'page 3' }]);
+    assert.deepEqual(handedBack, [code]);
+    assert.deepEqual(world.closed, ['a']);
+    await world.stop();
   });
-  await world.stop();
-});
+}
 
-test('a step that fails as a whole ends its sessions, not the loop', async () => {
+test('a step that fails as a whole gives its turns back, and does not end the loop', async () => {
   const world = makeLoop();
   world.loop.join(begun('a', turn({})));
   (await world.step()).fail(new Error('broken'));
   await world.settle();
-  assert.equal(world.events('a').at(-1)?.type, 'error');
+  const last = world.events('a').at(-1);
+  assert.equal(last?.type === 'interrupted' && last.code, 'INTERNAL');
   world.loop.join(begun('b', turn({ maxNewTokens: 1 })));
   (await world.step()).end();
   await world.settle();
@@ -145,7 +148,7 @@ test('a step that fails as a whole ends its sessions, not the loop', async () =>
   await world.stop();
 });
 
-test('what shutdown cuts off ends with an error and says nothing after it', async () => {
+test('what shutdown cuts off is given back, and no token follows', async () => {
   const world = makeLoop();
   const [a, b] = [begun('a', turn({})), begun('b', turn({ maxNewTokens: 1, keepSessionMs: 9 }))];
   world.loop.join(a);
@@ -154,11 +157,18 @@ test('what shutdown cuts off ends with an error and says nothing after it', asyn
   (await world.step()).end(); // a alone: b joined while it ran
   (await world.step()).end();
   const running = await world.step();
-  world.loop.cutOff('SHUTTING_DOWN', 'ending');
+  world.loop.handBack('SHUTTING_DOWN', 'ending');
   running.end();
   await world.settle();
-  const last = world.events('a').at(-1);
-  assert.equal(last?.type === 'error' && last.code, 'SHUTTING_DOWN');
+  assert.deepEqual(
+    world.events('a').map((event) => event.type),
+    ['token', 'token', 'interrupted'],
+  );
+  assert.deepEqual(world.events('a').at(-1), {
+    type: 'interrupted',
+    code: 'SHUTTING_DOWN',
+    message: 'ending',
+  });
   assert.equal(world.events('b').at(-1)?.type, 'finished', 'a kept session has no turn to end');
   await world.stop();
   assert.deepEqual(world.closed.sort(), ['a', 'b']);
@@ -186,7 +196,9 @@ test('a session that would pass the private memory ends; the others go on', asyn
   for (let step = 0; step < 4; step++) (await world.step()).end();
   await world.settle();
   const last = world.events('a').at(-1);
-  assert.equal(last?.type === 'error' && last.code, 'VALUE_STORE_FULL');
+  assert.ok(last?.type === 'error' && last.code === 'VALUE_STORE_FULL');
+  assert.ok((last.details.retryAfterMs ?? 0) > 0, 'says when to try again');
+  assert.match(last.details.quota?.description ?? '', /DECODE_MAX_PRIVATE_BYTES/);
   assert.deepEqual(world.closed, ['a']);
   assert.equal(world.events('b').at(-1)?.type, 'token');
   await world.stop();
@@ -212,7 +224,7 @@ test('a turn is appended in pieces while others decode, then decodes; the sessio
     { beginToken: 701, endToken: 703 },
     { beginToken: 799, endToken: 801 },
   ];
-  a.beginTurn(turn({ maxNewTokens: 1, promptLogprobs: wanted }), ids, letters);
+  a.beginTurn(turn({ turn: 1, maxNewTokens: 1, promptLogprobs: wanted }), ids, letters);
   world.loop.join(a);
   alone.end();
 

@@ -3,34 +3,41 @@ import { setImmediate as tick } from 'node:timers/promises';
 import { test } from 'node:test';
 import type { DecodeSessionHandle } from '../../../native/ts/index.js';
 import { ServingError, type ErrorCode } from '../../../services/domain/serving-error.js';
+import type { AnswerEnd } from '../../../services/decode/loop/accept-token.js';
 import type { BatchSession } from '../../../services/decode/loop/batch-session.js';
-import {
-  type AppendTurn,
-  DecodeSessions,
-  type StartSession,
-} from '../../../services/decode/sessions/decode-sessions.js';
+import { DecodeSessions } from '../../../services/decode/sessions/decode-sessions.js';
+import type { AppendTurn, StartSession } from '../../../services/decode/sessions/requests.js';
+import type { TurnHistory } from '../../../services/decode/loop/turn.js';
+import { NO_HISTORY } from './fake-loop.js';
 
 const [A, B] = ['a'.repeat(32), 'b'.repeat(32)] as const;
 const SEALED_TOKENS = 600;
+const EOS = 3;
 
-function makeWorld(maxSessions = 2) {
+function makeWorld({ maxSessions = 2, hasRoom = true } = {}) {
   const joined: BatchSession[] = [];
+  const ends: (AnswerEnd | null)[] = [];
+  const replayed: number[] = [];
   const left: BatchSession[] = [];
   const handOffs: { resolve: () => void; signal: AbortSignal }[] = [];
   const closed: DecodeSessionHandle[] = [];
   const sessions = new DecodeSessions({
     loop: {
-      join: (session) => joined.push(session),
+      join: (session, end) => {
+        joined.push(session);
+        ends.push(end ?? null);
+      },
       leave: (session) => {
         left.push(session);
         return Promise.resolve();
       },
       activeSessions: 7,
       privateBytes: () => 55,
+      hasRoom: () => hasRoom,
     },
     decoder: { piece: () => 'x', join: (pieces) => pieces.join('') },
     maxSessions,
-    maxPositions: 1000,
+    endRules: { eosTokenIds: new Set([EOS]), maxPositions: 1000 },
     vocabSize: 100,
     expectedFingerprint: () => 'f'.repeat(32),
     fetchHandOff: (_request, signal) =>
@@ -49,6 +56,7 @@ function makeWorld(maxSessions = 2) {
       return Promise.resolve();
     },
     nowUnixMs: () => 0,
+    onReplayed: (tokens) => replayed.push(tokens),
     onReleased: () => undefined,
     onError: (error) => assert.fail(String(error)),
   });
@@ -61,7 +69,7 @@ function makeWorld(maxSessions = 2) {
     assert.ok(session);
     return session;
   };
-  return { sessions, joined, left, handOffs, closed, started };
+  return { sessions, joined, ends, replayed, left, handOffs, closed, started };
 }
 
 const turn: Pick<StartSession, 'generation' | 'context'> = {
@@ -82,23 +90,26 @@ const turn: Pick<StartSession, 'generation' | 'context'> = {
     promptReran: false,
     keepSessionMs: 0,
     deadlineUnixMs: null,
+    firstTokenUnixMs: null,
   },
 };
 
 function start(more: Partial<StartSession> = {}): StartSession {
-  const fingerprint = 'f'.repeat(32);
-  return { sessionId: A, epoch: 1, fingerprint, workerAddress: 'worker:1', ...turn, ...more };
+  const fence = { sessionId: A, epoch: 1, attempt: 1 };
+  const from = { fingerprint: 'f'.repeat(32), workerAddress: 'worker:1', history: NO_HISTORY };
+  return { ...fence, ...from, turn: 0, ...turn, ...more };
 }
 
 function append(more: Partial<AppendTurn> = {}): AppendTurn {
-  return { sessionId: A, epoch: 1, tokenIds: Uint32Array.of(1, 2), ...turn, ...more };
+  const fence = { sessionId: A, epoch: 1, attempt: 1 };
+  return { ...fence, turn: 1, tokenIds: Uint32Array.of(1, 2), ...turn, ...more };
 }
 
 function refusedWith(code: ErrorCode) {
   return (error: unknown): boolean => error instanceof ServingError && error.code === code;
 }
 
-test('a repeated start joins the first; another epoch replaces or is stale', async () => {
+test('a repeated start joins the first; a newer epoch or attempt replaces, an older one is stale', async () => {
   const { sessions, joined, left, handOffs, started } = makeWorld();
   const [one, two] = [sessions.start(start()), sessions.start(start())];
   await tick();
@@ -106,10 +117,14 @@ test('a repeated start joins the first; another epoch replaces or is stale', asy
   handOffs[0]?.resolve();
   assert.deepEqual(await Promise.all([one, two]), [7, 7]);
   assert.equal(joined.length, 1);
-  await started(start({ epoch: 2 }));
-  assert.equal(left.length, 1, 'the older epoch left first');
+  await started(start({ attempt: 2 }));
+  assert.equal(left.length, 1, 'the older attempt left first');
+  await started(start({ epoch: 2, attempt: 2 }));
+  assert.equal(left.length, 2, 'and so did the older epoch');
   assert.equal(sessions.count, 1);
-  await assert.rejects(sessions.start(start()), refusedWith('STALE_EPOCH'));
+  for (const older of [{ attempt: 3 }, { epoch: 2 }]) {
+    await assert.rejects(sessions.start(start(older)), refusedWith('STALE_EPOCH'));
+  }
 });
 
 test('a release while the hand-off is on its way frees what was opened, and nothing joins', async () => {
@@ -137,7 +152,7 @@ test('a start that shutdown cuts off is refused as SHUTTING_DOWN: another decode
 });
 
 test('a full, draining or foreign decode refuses before it fetches anything', async () => {
-  const { sessions, handOffs, started } = makeWorld(1);
+  const { sessions, handOffs, started } = makeWorld({ maxSessions: 1 });
   await started(start());
   await assert.rejects(sessions.start(start({ sessionId: B })), refusedWith('TOO_MANY_SESSIONS'));
   const foreign = start({ sessionId: B, fingerprint: '0'.repeat(32) });
@@ -156,16 +171,17 @@ test('a full, draining or foreign decode refuses before it fetches anything', as
 test('a refused event ends the session only at its epoch and while its turn runs', async () => {
   const { sessions, left, started } = makeWorld();
   const session = await started(start({ epoch: 2 }));
-  await sessions.refused({ sessionId: A, epoch: 1, turn: 0 }, 'stale-epoch');
-  await sessions.refused({ sessionId: B, epoch: 2, turn: 0 }, 'ended');
-  assert.equal(left.length, 0, 'neither concerns what is held');
+  await sessions.refused({ sessionId: A, epoch: 1, attempt: 1, turn: 0 }, 'stale-epoch');
+  await sessions.refused({ sessionId: A, epoch: 2, attempt: 0, turn: 0 }, 'stale-epoch');
+  await sessions.refused({ sessionId: B, epoch: 2, attempt: 1, turn: 0 }, 'ended');
+  assert.equal(left.length, 0, 'none concerns what is held');
   session.turn = null;
-  await sessions.refused({ sessionId: A, epoch: 2, turn: 0 }, 'ended');
+  await sessions.refused({ sessionId: A, epoch: 2, attempt: 1, turn: 0 }, 'ended');
   assert.equal(left.length, 0, 'kept: the turn is over');
   sessions.append(append({ epoch: 2 }));
-  await sessions.refused({ sessionId: A, epoch: 2, turn: 0 }, 'ended');
+  await sessions.refused({ sessionId: A, epoch: 2, attempt: 1, turn: 0 }, 'ended');
   assert.equal(left.length, 0, 'another turn runs');
-  await sessions.refused({ sessionId: A, epoch: 2, turn: 1 }, 'ended');
+  await sessions.refused({ sessionId: A, epoch: 2, attempt: 1, turn: 1 }, 'ended');
   assert.deepEqual(left, [session]);
   assert.equal(sessions.count, 0);
 });
@@ -174,7 +190,7 @@ test('a session whose record is gone is released, kept or not', async () => {
   const { sessions, left, started } = makeWorld();
   const session = await started(start());
   session.turn = null;
-  await sessions.refused({ sessionId: A, epoch: 1, turn: 0 }, 'unknown');
+  await sessions.refused({ sessionId: A, epoch: 1, attempt: 1, turn: 0 }, 'unknown');
   assert.deepEqual(left, [session]);
 });
 
@@ -185,6 +201,8 @@ test('an unknown session is released with success', async () => {
 const turns: { name: string; with: Partial<AppendTurn>; code: ErrorCode }[] = [
   { name: 'of another session', with: { sessionId: B }, code: 'SESSION_NOT_FOUND' },
   { name: 'of another epoch', with: { epoch: 2 }, code: 'STALE_EPOCH' },
+  { name: 'of another attempt', with: { attempt: 2 }, code: 'STALE_EPOCH' },
+  { name: 'that is not the next', with: { turn: 2 }, code: 'SESSION_BUSY' },
   { name: 'without tokens', with: { tokenIds: new Uint32Array(0) }, code: 'EMPTY_PROMPT' },
   { name: 'of 4,097 tokens', with: { tokenIds: new Uint32Array(4097) }, code: 'PROMPT_TOO_LONG' },
   {
@@ -215,6 +233,98 @@ test('a turn begins where the session ends, but not while one runs', async () =>
   session.turn = null;
   assert.equal(sessions.append(append()), SEALED_TOKENS);
   assert.deepEqual(joined, [session, session]);
+  assert.equal(sessions.append(append()), SEALED_TOKENS, 'a repeated call begins nothing');
+  assert.equal(session.endToken, SEALED_TOKENS + 2);
+  assert.throws(() => sessions.append(append({ turn: 2 })), refusedWith('SESSION_BUSY'));
+  assert.deepEqual(joined, [session, session]);
+});
+
+const history = (answered: number[], more: Partial<TurnHistory> = {}): TurnHistory => ({
+  ...NO_HISTORY,
+  tokenIds: Uint32Array.from(answered),
+  answeredTokens: answered.length,
+  ...more,
+});
+
+test('a session goes on where its history ends', async () => {
+  const { ends, replayed, started } = makeWorld();
+  const session = await started(start({ turn: 4, attempt: 3, history: history([7, 8, 9]) }));
+  assert.equal(session.endToken, SEALED_TOKENS + 3);
+  assert.equal(session.turn?.completionTokens, 3);
+  assert.deepEqual([session.turnNumber, session.attempt], [4, 3]);
+  assert.deepEqual([ends, replayed], [[null], [3]]);
+});
+
+test('a history that ends its turn joins with the end, and runs nothing again', async () => {
+  const { ends, replayed, started } = makeWorld({ hasRoom: false });
+  await started(start({ history: history([7, 8, EOS]) }));
+  assert.deepEqual(ends, [{ reason: 'stop', text: '' }]);
+  assert.deepEqual(replayed, []);
+});
+
+const histories: { name: string; history: TurnHistory; code: ErrorCode; fetches: number }[] = [
+  {
+    name: 'with an id outside the vocabulary',
+    history: history([1, 100]),
+    code: 'TOKEN_ID_OUT_OF_RANGE',
+    fetches: 0,
+  },
+  {
+    name: 'shorter than its answer',
+    history: history([1], { answeredTokens: 2 }),
+    code: 'BAD_REQUEST',
+    fetches: 0,
+  },
+  {
+    name: "past the model's positions",
+    history: history(new Array<number>(402).fill(7)),
+    code: 'PROMPT_TOO_LONG',
+    fetches: 1,
+  },
+  {
+    name: 'whose turn begins after its answer',
+    history: history([1], { turnBeginToken: SEALED_TOKENS + 1 }),
+    code: 'BAD_REQUEST',
+    fetches: 1,
+  },
+  {
+    name: 'that goes on after its answer has ended',
+    history: history([7, EOS, 7]),
+    code: 'BAD_REQUEST',
+    fetches: 1,
+  },
+];
+
+for (const wrong of histories) {
+  test(`a history ${wrong.name} is refused, and nothing stays`, async () => {
+    const { sessions, handOffs, closed, joined } = makeWorld();
+    const refused = assert.rejects(
+      sessions.start(start({ history: wrong.history })),
+      refusedWith(wrong.code),
+    );
+    await tick();
+    handOffs[0]?.resolve();
+    await refused;
+    assert.equal(handOffs.length, wrong.fetches);
+    assert.equal(closed.length, wrong.fetches, 'what was opened was closed');
+    assert.deepEqual([joined.length, sessions.count], [0, 0]);
+  });
+}
+
+test('a session whose history has no room in the private memory is refused', async () => {
+  const { sessions, handOffs, closed, joined } = makeWorld({ hasRoom: false });
+  const refused = assert.rejects(
+    sessions.start(start({ history: history([7]) })),
+    (error) =>
+      error instanceof ServingError &&
+      error.code === 'VALUE_STORE_FULL' &&
+      error.details.retryAfterMs !== undefined &&
+      error.details.quota !== undefined,
+  );
+  await tick();
+  handOffs[0]?.resolve();
+  await refused;
+  assert.deepEqual([joined.length, closed.length, sessions.count], [0, 1, 0]);
 });
 
 test('a kept session that nobody releases is freed a little after its time', async (context) => {

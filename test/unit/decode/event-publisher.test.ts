@@ -9,7 +9,7 @@ type Answer = number | 'stale-epoch' | 'ended' | 'duplicate' | 'unknown';
 
 function token(sessionId: string, index: number): TurnEvent {
   const event: TokenEvent = { type: 'token', index, tokenId: 1, text: '', logprob: 0, rank: 1 };
-  return { sessionId, epoch: 1, turn: 0, event };
+  return { sessionId, epoch: 1, attempt: 3, turn: 0, event };
 }
 
 /** A stream whose round trips end, or fail, when the test says so. */
@@ -84,8 +84,11 @@ test('an event keeps its id when its round trip is repeated, and no other event 
   assert.deepEqual(ids[1], ids[0]);
   assert.equal(new Set(ids[0]).size, 2);
   assert.deepEqual(
-    trips[1]?.events.map(({ turn }) => turn),
-    [0, 0],
+    trips[1]?.events.map(({ attempt, turn }) => [attempt, turn]),
+    [
+      [3, 0],
+      [3, 0],
+    ],
   );
   trips[1].end();
   await publisher.drain();

@@ -2,13 +2,15 @@ import assert from '../../support/assert.js';
 import { setImmediate as tick } from 'node:timers/promises';
 import type { DecodeItem, DecodeItemResult } from '../../../native/ts/index.js';
 import type { SessionEvent } from '../../../services/domain/session-event.js';
+import type { AnswerEnd, EndRules } from '../../../services/decode/loop/accept-token.js';
 import { BatchSession } from '../../../services/decode/loop/batch-session.js';
 import { DecodeLoop, type DecodeLoopOptions } from '../../../services/decode/loop/decode-loop.js';
 import type { TokenDecoder } from '../../../services/decode/loop/detokenize.js';
 import { EventPublisher } from '../../../services/decode/loop/event-publisher.js';
-import type { TurnRequest } from '../../../services/decode/loop/turn.js';
+import type { TurnHistory, TurnRequest } from '../../../services/decode/loop/turn.js';
 
 export const EOS = 3;
+const END_RULES: EndRules = { eosTokenIds: new Set([EOS]), maxPositions: 100_000 };
 const KV_BYTES_PER_TOKEN = 10;
 export const PAGE_BYTES = 512 * KV_BYTES_PER_TOKEN;
 
@@ -28,7 +30,7 @@ export interface StepCall {
 /** A loop over a stand-in for the engine whose steps end when the test says so. */
 export function makeLoop(options: Partial<DecodeLoopOptions> = {}) {
   const calls: StepCall[] = [];
-  const log: { sessionId: string; turn: number | undefined; event: SessionEvent }[] = [];
+  const log: { sessionId: string; turn?: number; attempt?: number; event: SessionEvent }[] = [];
   const closed: string[] = [];
   const cancelled: unknown[] = [];
   const kept: BatchSession[] = [];
@@ -38,7 +40,7 @@ export function makeLoop(options: Partial<DecodeLoopOptions> = {}) {
     events: {
       appendAll: async (appends) => {
         await tick();
-        return appends.map(({ sessionId, turn, event }) => log.push({ sessionId, turn, event }));
+        return appends.map((append) => log.push(append));
       },
     },
     onRefused: () => undefined,
@@ -62,16 +64,18 @@ export function makeLoop(options: Partial<DecodeLoopOptions> = {}) {
     },
     publisher,
     decodeId: 'decode-test',
-    endRules: { eosTokenIds: new Set([EOS]), maxPositions: 100_000 },
+    endRules: END_RULES,
     kvBytesPerToken: KV_BYTES_PER_TOKEN,
     maxPrivateBytes: 1e9,
     nowUnixMs: () => nowUnixMs,
-    toErrorCode: () => 'DATA_LOSS',
+    toErrorCode: ({ code }) => (code === 'DATA_LOSS' ? code : 'INTERNAL'),
     onKept: (session) => kept.push(session),
     onClosed: (session) => closed.push(session.sessionId),
     onStep: () => undefined,
     onFinished: () => undefined,
+    onTokenGap: () => undefined,
     onFailed: () => undefined,
+    onHandedBack: () => undefined,
     onStepFailed: () => undefined,
     ...options,
   });
@@ -125,8 +129,11 @@ export function turn(more: {
   keepSessionMs?: number;
   deadlineUnixMs?: number;
   promptLogprobs?: { beginToken: number; endToken: number }[];
+  firstTokenUnixMs?: number;
+  turn?: number;
 }): TurnRequest {
   return {
+    turn: more.turn ?? 0,
     generation: {
       sampling: { temperature: 0, topK: 0, topP: 1, seed: '18446744073709551615' },
       stopping: {
@@ -148,16 +155,34 @@ export function turn(more: {
       promptReran: false,
       keepSessionMs: more.keepSessionMs ?? 0,
       deadlineUnixMs: more.deadlineUnixMs ?? null,
+      firstTokenUnixMs: more.firstTokenUnixMs ?? null,
     },
   };
 }
 
 export function session(sessionId: string, sealedTokens = 700): BatchSession {
-  return new BatchSession(sessionId, 1, { type: 'decode-session' }, sealedTokens);
+  return new BatchSession(sessionId, 1, 1, { type: 'decode-session' }, sealedTokens);
+}
+
+export const NO_HISTORY: TurnHistory = {
+  tokenIds: new Uint32Array(0),
+  answeredTokens: 0,
+  turnBeginToken: 0,
+  answers: [],
+};
+
+/** A session whose turn begins where its history ends, as DecodeSessions starts it. */
+export function resumed(
+  sessionId: string,
+  request: TurnRequest,
+  history: TurnHistory,
+  sealedTokens = 700,
+): { session: BatchSession; end: AnswerEnd | null } {
+  const resumed = session(sessionId, sealedTokens);
+  const end = resumed.resumeTurn(request, history, letters, END_RULES);
+  return { session: resumed, end };
 }
 
 export function begun(sessionId: string, request: TurnRequest, sealedTokens = 700): BatchSession {
-  const begun = session(sessionId, sealedTokens);
-  begun.beginTurn(request, new Uint32Array(0), letters);
-  return begun;
+  return resumed(sessionId, request, NO_HISTORY, sealedTokens).session;
 }

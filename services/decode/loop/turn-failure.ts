@@ -1,0 +1,20 @@
+import type { ErrorCode, ErrorDetails } from '../../domain/serving-error.js';
+import type { ErrorEvent, InterruptedEvent } from '../../domain/session-event.js';
+
+/** What goes away when the turn is run again, here or elsewhere: bytes that broke, a fault of this process. */
+const CURED_BY_RERUN: ReadonlySet<ErrorCode> = new Set(['DATA_LOSS', 'INTERNAL', 'SHUTTING_DOWN']);
+/** By then a turn of typical length has ended and given its memory back. */
+const MEMORY_RETRY_MS = 5_000;
+
+/** A quota and when to try again, for the refusals that have them. */
+export const PRIVATE_MEMORY_DETAILS: ErrorDetails = {
+  retryAfterMs: MEMORY_RETRY_MS,
+  quota: { subject: 'decode private memory', description: 'DECODE_MAX_PRIVATE_BYTES' },
+};
+
+/** The last event of a turn that cannot go on here: given back to the driver, or ended for good. */
+export function failureEvent(code: ErrorCode, message: string): InterruptedEvent | ErrorEvent {
+  if (CURED_BY_RERUN.has(code)) return { type: 'interrupted', code, message };
+  const details = code === 'VALUE_STORE_FULL' ? PRIVATE_MEMORY_DETAILS : {};
+  return { type: 'error', code, message, details };
+}
