@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Registry } from 'prom-client';
 import {
   cancelPrefillSession,
@@ -11,10 +12,12 @@ import {
 import type { SessionStore } from '../domain/session-store.js';
 import { type EngineHost, STAGE } from '../engine-host/engine-host.js';
 import { hostStatus } from '../engine-host/host-status.js';
+import { measureStore } from '../engine-host/measure-store.js';
 import { workerMetrics, type WorkerMetrics } from './metrics.js';
 import type { PrefillEngine } from './prefill/prefill-engine.js';
 import { PrefillJobs } from './prefill/prefill-jobs.js';
 import { PrefillSessions } from './prefill/prefill-sessions.js';
+import { SegmentReuse } from './prefill/segment-reuse.js';
 import type { WorkerOperations } from './rpc/worker-service.js';
 import { removeSessionFiles } from './values/session-files.js';
 
@@ -32,7 +35,8 @@ export function assembleWorker(
   registry: Registry,
   onError: (error: unknown) => void,
 ): WorkerParts {
-  const metrics = workerMetrics(registry);
+  const metrics = workerMetrics(registry, STAGE);
+  measureStore(registry, host);
   const engine = prefillEngine(host);
   const removeFiles = (sessionId: string, throughEpoch: number): Promise<number> =>
     removeSessionFiles(host.storeDir, sessionId, throughEpoch);
@@ -50,11 +54,20 @@ export function assembleWorker(
     modelFingerprint: host.info.modelFingerprint,
     expectedFingerprint: host.fingerprint,
     nowUnixMs: () => Date.now(),
+    pause,
     onJob: metrics,
     onError,
   });
+  const { storeDir } = host;
+  const { records } = store;
+  const segments = new SegmentReuse({ storeDir, stage: STAGE, engine, sessions, records });
   const operations: WorkerOperations = {
     handOff: (sessionId, epoch) => jobs.handOff(sessionId, epoch),
+    reuse: async (request) => {
+      const linked = await segments.reuse(request);
+      metrics.reused(request.endToken - request.beginToken);
+      return linked;
+    },
     release: (sessionId, epoch) => sessions.release(sessionId, epoch),
     status: () => {
       const { prefillChunks, prefillTokens } = engineCounters(host.engine);

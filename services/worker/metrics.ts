@@ -1,27 +1,33 @@
-import { Counter, type Registry } from 'prom-client';
+import { Counter, Histogram, type Registry } from 'prom-client';
 import type { PrefillChunkResult } from '../../native/ts/index.js';
 import {
   cancelToFreeSeconds,
-  chunkSeconds,
   dataLossTotal,
+  LONG_SECONDS,
   queueWaitSeconds,
   sessionsGauge,
-  storeBytesGauge,
 } from '../platform/metrics.js';
 import type { ErrorCode } from '../domain/serving-error.js';
-import type { HostStatus } from '../engine-host/host-status.js';
 
 /** What the worker measures. */
 export interface WorkerMetrics {
   readonly jobStarted: (kind: string, waitMs: number) => void;
   readonly jobEnded: (kind: string, seconds: number) => void;
   readonly jobFailed: (kind: string, code: ErrorCode) => void;
+  /** A job begins again that a lost life of this worker had begun. */
+  readonly jobRestarted: () => void;
   readonly chunkRan: (chunk: PrefillChunkResult) => void;
+  /** Segments were linked instead of run. */
+  readonly reused: (tokens: number) => void;
   readonly cancelled: (cancelToFreeMs: number) => void;
-  readonly holds: (sessions: number, status: HostStatus, freeBytes: number) => void;
+  readonly holds: (sessions: number) => void;
 }
 
-export function workerMetrics(registry: Registry): WorkerMetrics {
+/** Codes of failures in which bytes were damaged. */
+const CORRUPTIONS: ReadonlySet<ErrorCode> = new Set(['DATA_LOSS', 'JOB_CORRUPT']);
+
+/** @param stage that this worker hosts */
+export function workerMetrics(registry: Registry, stage: number): WorkerMetrics {
   const count = (name: string, help: string): Counter =>
     new Counter({ name, help, registers: [registry] });
   const tokens = count('longshadow_prefill_tokens_total', 'Prompt tokens that the engine ran');
@@ -30,30 +36,54 @@ export function workerMetrics(registry: Registry): WorkerMetrics {
     'longshadow_prefill_attention_seconds_total',
     'The part of longshadow_prefill_engine_seconds_total that attention took',
   );
-  const storeBytes = storeBytesGauge(registry);
+  const reusedTokens = count(
+    'longshadow_prefill_reused_tokens_total',
+    'Prompt tokens whose segments were linked instead of run',
+  );
+  const restarts = count(
+    'longshadow_prefill_job_restarts_total',
+    'Jobs that began again after a lost life of the worker had begun them',
+  );
+  const failures = new Counter({
+    name: 'longshadow_prefill_jobs_failed_total',
+    help: 'Jobs that failed, by kind (prefill, seal, unreadable) and error code',
+    labelNames: ['kind', 'code'],
+    registers: [registry],
+  });
+  const chunkSeconds = new Histogram({
+    name: 'longshadow_chunk_seconds',
+    help: 'Time to run one prefill or seal job, by kind and stage',
+    labelNames: ['kind', 'stage'],
+    buckets: LONG_SECONDS,
+    registers: [registry],
+  });
   return {
     jobStarted(kind, waitMs) {
       queueWaitSeconds(registry).observe({ kind }, waitMs / 1000);
     },
     jobEnded(kind, seconds) {
-      chunkSeconds(registry).observe({ kind }, seconds);
+      chunkSeconds.observe({ kind, stage }, seconds);
     },
     jobFailed(kind, code) {
-      if (code === 'DATA_LOSS') dataLossTotal(registry).inc({ kind });
+      failures.inc({ kind, code });
+      if (CORRUPTIONS.has(code)) dataLossTotal(registry).inc({ kind });
+    },
+    jobRestarted() {
+      restarts.inc();
     },
     chunkRan({ segment, engineMicros, attentionMicros }) {
       tokens.inc(segment.endToken - segment.beginToken);
       engine.inc(engineMicros / 1e6);
       attention.inc(attentionMicros / 1e6);
     },
+    reused(linkedTokens) {
+      reusedTokens.inc(linkedTokens);
+    },
     cancelled(cancelToFreeMs) {
       cancelToFreeSeconds(registry).observe({ phase: 'prefill' }, cancelToFreeMs / 1000);
     },
-    holds(sessions, status, freeBytes) {
+    holds(sessions) {
       sessionsGauge(registry).set({ state: 'open' }, sessions);
-      storeBytes.set({ kind: 'files' }, status.storeFileBytes);
-      storeBytes.set({ kind: 'mapped' }, status.mappedBytes);
-      storeBytes.set({ kind: 'free' }, freeBytes);
     },
   };
 }

@@ -3,7 +3,6 @@ import { aborted } from '../engine-host/aborted.js';
 import { storeCapacity, storeWarning } from '../engine-host/check-store-size.js';
 import { describeMember, type EngineHost, openEngineHost } from '../engine-host/engine-host.js';
 import { type Heartbeat, startHeartbeat } from '../engine-host/heartbeat.js';
-import { hostStatus } from '../engine-host/host-status.js';
 import { serveMember } from '../engine-host/serve-member.js';
 import type { Log } from '../platform/log.js';
 import { makeMetrics } from '../platform/metrics.js';
@@ -40,7 +39,7 @@ export async function runWorker(
     host.storeDir,
     store.records,
     (sessionId, error) => {
-      log.warn({ err: error, sessionId }, 'kept the files of a session whose record is unreadable');
+      log.warn({ err: error, sessionId }, 'kept the files of a session that cannot be judged');
     },
   );
   if (removedBytes > 0) log.info({ removedBytes }, 'removed segments of sessions that are over');
@@ -57,7 +56,14 @@ export async function runWorker(
   const queue = await startJobQueue({
     redisUrl: settings.redisUrl,
     workerId: host.memberId,
-    run: (data, addedUnixMs) => parts.jobs.run(data, addedUnixMs),
+    run: (job) => parts.jobs.run(job),
+    onStart: ({ priority, restarted }) => {
+      if (restarted) parts.metrics.jobRestarted();
+      if (priority > 0) {
+        const told = async (): Promise<void> => store.fairShares.started(host.memberId, priority);
+        told().catch(onError);
+      }
+    },
     onError,
   });
   const address = settings.advertise ?? served.address;
@@ -95,7 +101,7 @@ function announce(
   const describe = () => {
     const freeBytes = valueStoreFreeBytes(host.valueStore);
     const activeSessions = parts.sessions.count;
-    parts.metrics.holds(activeSessions, hostStatus(host), freeBytes);
+    parts.metrics.holds(activeSessions);
     return describeMember(host, 'worker', {
       address,
       activeSessions,

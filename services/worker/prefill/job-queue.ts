@@ -1,10 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Worker } from 'bullmq';
+import { type Job, type JobJson, Worker } from 'bullmq';
 import type { PrefillJobResult } from '../../domain/prefill-job.js';
 import { workerQueueName } from '../../domain/prefill-job.js';
+import { ServingError } from '../../domain/serving-error.js';
 import { toServingError } from '../../engine-host/native-error-code.js';
 import { redisOptions } from '../../platform/redis-url.js';
 import { JobError } from './job-error.js';
+import type { QueuedJob } from './prefill-jobs.js';
 
 /*
  * A chunk may run for minutes. BullMQ renews its lock every half lock duration from the event
@@ -21,7 +23,9 @@ const CLOSE_LIMIT_MS = 5_000;
 export interface JobQueueOptions {
   readonly redisUrl: string;
   readonly workerId: string;
-  readonly run: (data: unknown, addedUnixMs: number) => Promise<PrefillJobResult>;
+  readonly run: (job: QueuedJob) => Promise<PrefillJobResult>;
+  /** A job starts: its BullMQ priority, 0 for none, and whether a lost life of the worker had it. */
+  readonly onStart: (job: { readonly priority: number; readonly restarted: boolean }) => void;
   /** Jobs that failed for a reason the sender cannot act on, and trouble with Redis. */
   readonly onError: (error: unknown) => void;
 }
@@ -39,11 +43,15 @@ export interface JobQueue {
  * outstanding job.
  */
 export async function startJobQueue(options: JobQueueOptions): Promise<JobQueue> {
-  const worker = new Worker<unknown, PrefillJobResult>(
+  let closing = false;
+  const worker = new PrefillWorker(
     workerQueueName(options.workerId),
-    async (job) => {
+    async ({ id = '', data, timestamp: addedUnixMs, priority, attemptsStarted }) => {
       try {
-        return await options.run(job.data, job.timestamp);
+        // Fetched while the order to close came: the driver finds another worker at once.
+        if (closing) throw new ServingError('SHUTTING_DOWN', 'the worker is shutting down');
+        options.onStart({ priority, restarted: attemptsStarted > 1 });
+        return await options.run({ id, data, addedUnixMs });
       } catch (error) {
         const failure = toServingError(error);
         if (failure.code === 'INTERNAL') options.onError(error);
@@ -62,6 +70,7 @@ export async function startJobQueue(options: JobQueueOptions): Promise<JobQueue>
   await worker.waitUntilReady();
   return {
     async close(graceMs, interrupt) {
+      closing = true;
       const closed = worker.close();
       const late = new AbortController();
       const { signal } = late;
@@ -77,4 +86,23 @@ export async function startJobQueue(options: JobQueueOptions): Promise<JobQueue>
       }
     },
   };
+}
+
+/**
+ * Lets a payload that is no JSON reach the handler, as null: it then fails like any other damaged
+ * one. BullMQ would throw before the job has a handler, and again whenever its lock has run out.
+ */
+class PrefillWorker extends Worker<unknown, PrefillJobResult> {
+  protected override createJob(json: JobJson, jobId: string): Job<unknown, PrefillJobResult> {
+    return super.createJob(isJson(json.data) ? json : { ...json, data: 'null' }, jobId);
+  }
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { PrefillJob } from '../../domain/prefill-job.js';
+import { type PrefillJob, prefillJobId } from '../../domain/prefill-job.js';
 import { ServingError } from '../../domain/serving-error.js';
 import { SESSION_ID_PATTERN } from '../../domain/session-record.js';
 
@@ -8,7 +8,7 @@ const hex32 = z.string().regex(SESSION_ID_PATTERN);
 const tokenRange = z.strictObject({ beginToken: position, endToken: position });
 
 const prefillJob = z.strictObject({
-  schemaVersion: z.literal(1),
+  schemaVersion: z.literal(2),
   kind: z.enum(['prefill', 'seal']),
   sessionId: hex32,
   epoch: z.number().int().positive().max(0xffffffff),
@@ -19,6 +19,7 @@ const prefillJob = z.strictObject({
   endToken: position,
   nextTokenId: z.number().int().nonnegative().max(0xffffffff).nullable(),
   promptLogprobs: z.array(tokenRange),
+  cachedTokens: position,
   totalTokens: position.nullable(),
   deadlineUnixMs: z.number().nonnegative().nullable(),
   traceparent: z.string().nullable(),
@@ -27,19 +28,26 @@ const prefillJob = z.strictObject({
 /**
  * Checks a job's payload: bytes from Redis, so anyone's.
  *
- * @throws ServingError BAD_REQUEST naming every field that is wrong
+ * @param jobId under which the queue has it; tells session, epoch, first token and stage once more
+ * @throws ServingError JOB_CORRUPT naming every field that is wrong
  */
-export function parsePrefillJob(data: unknown): PrefillJob {
+export function parsePrefillJob(jobId: string, data: unknown): PrefillJob {
   const parsed = prefillJob.safeParse(data);
   if (!parsed.success) {
     const problems = parsed.error.issues.map(
       (issue) => `${issue.path.map(String).join('.') || 'job'}: ${issue.message}`,
     );
-    throw new ServingError('BAD_REQUEST', `prefill job: ${problems.join('; ')}`);
+    throw corrupt(problems.join('; '));
   }
-  const problem = rangeProblem(parsed.data);
-  if (problem !== null) throw new ServingError('BAD_REQUEST', `prefill job: ${problem}`);
-  return parsed.data;
+  const job = parsed.data;
+  if (prefillJobId(job) !== jobId) throw corrupt(`its fields are those of ${prefillJobId(job)}`);
+  const problem = rangeProblem(job);
+  if (problem !== null) throw corrupt(problem);
+  return job;
+}
+
+function corrupt(problem: string): ServingError {
+  return new ServingError('JOB_CORRUPT', `the prefill job's payload is damaged: ${problem}`);
 }
 
 function rangeProblem(job: PrefillJob): string | null {

@@ -3,15 +3,17 @@ import { remainingPrefillMs } from '../../domain/prefill-cost.js';
 import { type PrefillJob, prefillJobId, type PrefillJobResult } from '../../domain/prefill-job.js';
 import type { ResolvedPolicy } from '../../domain/policy.js';
 import { type ErrorCode, ServingError } from '../../domain/serving-error.js';
-import { ENDED_STATES, type SessionRecord } from '../../domain/session-record.js';
+import type { SessionRecord } from '../../domain/session-record.js';
 import type { SessionStore } from '../../domain/session-store.js';
 import { toServingError } from '../../engine-host/native-error-code.js';
 import { parsePrefillJob } from './parse-prefill-job.js';
 import type { PrefillEngine } from './prefill-engine.js';
-import type { PrefillSession } from './prefill-session.js';
+import type { Interruption, PrefillSession } from './prefill-session.js';
 import type { PrefillSessions } from './prefill-sessions.js';
-import { ProgressReporter } from './progress-reporter.js';
+import { ProgressReporter, type Refusal } from './progress-reporter.js';
 import { promptLogprobs, wantedPositions } from './prompt-logprobs.js';
+import { refuseForeign, refuseOver, refuseUnreserved } from './refuse-job.js';
+import { retryOverGap } from './retry-over-gap.js';
 
 export interface PrefillJobsOptions {
   readonly engine: PrefillEngine;
@@ -25,6 +27,7 @@ export interface PrefillJobsOptions {
     policy: ResolvedPolicy,
   ) => string;
   readonly nowUnixMs: () => number;
+  readonly pause: (ms: number) => Promise<void>;
   readonly onJob: {
     readonly jobStarted: (kind: string, waitMs: number) => void;
     readonly jobEnded: (kind: string, seconds: number) => void;
@@ -34,6 +37,29 @@ export interface PrefillJobsOptions {
   readonly onError: (error: unknown) => void;
 }
 
+/** A job as its queue hands it out. */
+export interface QueuedJob {
+  readonly id: string;
+  /** Its payload, unchecked. */
+  readonly data: unknown;
+  /** When it was put on the queue. */
+  readonly addedUnixMs: number;
+}
+
+/** A checked job, and what the record of its session says. */
+interface FitJob {
+  readonly job: PrefillJob;
+  readonly record: SessionRecord;
+  readonly addedUnixMs: number;
+}
+
+/** What an interrupted chunk's stream said, as its job's failure. */
+const CODE_BY_REFUSAL: Readonly<Record<Refusal, Interruption>> = {
+  'stale-epoch': 'STALE_EPOCH',
+  ended: 'SESSION_ENDED',
+  unknown: 'SESSION_ENDED',
+};
+
 /**
  * Runs the jobs of this worker's queue. The idempotence point of prefill: a finished chunk answers
  * at once, a running one is joined.
@@ -41,31 +67,29 @@ export interface PrefillJobsOptions {
 export class PrefillJobs {
   constructor(private readonly options: PrefillJobsOptions) {}
 
-  /**
-   * @param data a job's payload, unchecked
-   * @param addedUnixMs when it was put on the queue
-   * @throws ServingError
-   */
-  async run(data: unknown, addedUnixMs: number): Promise<PrefillJobResult> {
-    const job = parsePrefillJob(data);
+  /** @throws ServingError */
+  async run({ id, data, addedUnixMs }: QueuedJob): Promise<PrefillJobResult> {
+    let kind = 'unreadable';
     try {
+      const job = parsePrefillJob(id, data);
+      kind = job.kind;
       return await this.#run(job, addedUnixMs);
     } catch (error) {
-      this.options.onJob.jobFailed(job.kind, toServingError(error).code);
+      this.options.onJob.jobFailed(kind, toServingError(error).code);
       throw error;
     }
   }
 
   async #run(job: PrefillJob, addedUnixMs: number): Promise<PrefillJobResult> {
-    await this.#refuseUnfit(job);
-    const session = await this.options.sessions.open(sessionKey(job));
+    const record = await this.#refuseUnfit(job);
+    const session = await this.options.sessions.open(sessionKey(job, record));
     const name = `${job.kind} ${String(job.beginToken)}`;
     const startedMs = performance.now();
     this.options.onJob.jobStarted(job.kind, Math.max(0, this.options.nowUnixMs() - addedUnixMs));
     const result = await session.once(name, () =>
       job.kind === 'seal'
         ? this.#seal(session, job.endToken)
-        : this.#prefill(session, job, addedUnixMs),
+        : this.#prefill(session, { job, record, addedUnixMs }),
     );
     this.options.onJob.jobEnded(job.kind, (performance.now() - startedMs) / 1000);
     return result;
@@ -87,7 +111,8 @@ export class PrefillJobs {
     }
     const { stage, expectedFingerprint } = this.options;
     const fingerprint = expectedFingerprint({ sessionId, epoch }, record.policy);
-    const session = await sessions.open({ sessionId, epoch, stage, fingerprint });
+    const key = { sessionId, epoch, stage, fingerprint };
+    const session = await sessions.open(sessionKey(key, record));
     await session.once(`seal ${String(record.receivedTokens)}`, () =>
       this.#seal(session, record.receivedTokens),
     );
@@ -95,23 +120,19 @@ export class PrefillJobs {
     return session.handOff;
   }
 
-  async #refuseUnfit(job: PrefillJob): Promise<void> {
+  async #refuseUnfit(job: PrefillJob): Promise<SessionRecord> {
     const { sessions, store, modelFingerprint, stage, expectedFingerprint } = this.options;
     if (job.stage !== stage) {
-      throw new ServingError('BAD_REQUEST', `this worker hosts stage ${String(stage)}`);
+      throw new ServingError('JOB_CORRUPT', `this worker hosts stage ${String(stage)}`);
     }
     sessions.refuseStale(job.sessionId, job.epoch);
     this.#refuseLate(job);
-    const record = refuseOver(await store.records.load(job.sessionId), job.epoch);
-    if (
-      job.modelFingerprint !== modelFingerprint ||
-      job.fingerprint !== expectedFingerprint(job, record.policy)
-    ) {
-      throw new ServingError(
-        'DATA_LOSS',
-        "the job's fingerprint is not that of this worker's model, weights and policy",
-      );
-    }
+    const load = async (): Promise<SessionRecord | null> => store.records.load(job.sessionId);
+    const record = refuseOver(await this.#overGap(load), job.epoch);
+    const fingerprint = expectedFingerprint(job, record.policy);
+    refuseForeign(job, record, { modelFingerprint, fingerprint });
+    refuseUnreserved(record, job.endToken);
+    return record;
   }
 
   #refuseLate({ deadlineUnixMs }: PrefillJob): void {
@@ -120,20 +141,20 @@ export class PrefillJobs {
     }
   }
 
-  async #prefill(
-    session: PrefillSession,
-    job: PrefillJob,
-    addedUnixMs: number,
-  ): Promise<PrefillJobResult> {
+  async #prefill(session: PrefillSession, fit: FitJob): Promise<PrefillJobResult> {
     const { engine, store } = this.options;
+    const { job, addedUnixMs } = fit;
     const { sessionId, beginToken, endToken } = job;
     const done = finishedChunk(engine.segments(session.handle), job);
-    const reporter = this.#reporter(session, job, done !== null);
+    const reporter = this.#reporter(session, fit, done !== null);
     if (done !== null) {
       await this.#report(session, reporter, beginToken);
       return { beginToken, endToken, bytes: done.bytes, engineMicros: 0, alreadyDone: true };
     }
-    const tokenIds = await store.tokenIds.get(sessionId, beginToken, endToken);
+    const tokenIds = await this.#overGap(
+      async () => store.tokenIds.get(sessionId, beginToken, endToken),
+      session,
+    );
     const request = {
       tokenIds,
       beginToken,
@@ -161,16 +182,28 @@ export class PrefillJobs {
   }
 
   /**
-   * A chunk's last progress. If Redis cannot be reached the job fails, and its log-probabilities are
-   * told only if it is put on the queue again.
+   * A chunk's last progress. If Redis stays away the job fails, and its log-probabilities are told
+   * only if it is put on the queue again.
    */
   async #report(
     session: PrefillSession,
     reporter: ProgressReporter,
     beginToken: number,
   ): Promise<void> {
-    await reporter.finish(session.unreported.get(beginToken) ?? []);
+    const logprobs = session.unreported.get(beginToken) ?? [];
+    await this.#overGap(async () => reporter.finish(logprobs), session);
     session.unreported.delete(beginToken);
+    const why = session.interruption;
+    if (why === 'STALE_EPOCH' || why === 'SESSION_ENDED') {
+      throw new ServingError(why, 'the chunk is done, but its session takes no progress any more');
+    }
+  }
+
+  /** Waits while Redis is away, unless the session is over or the worker must end. */
+  async #overGap<T>(operation: () => Promise<T>, session?: PrefillSession): Promise<T> {
+    const { nowUnixMs: nowMs, pause, sessions } = this.options;
+    const isOver = (): boolean => sessions.closing || (session?.interruption ?? null) !== null;
+    return retryOverGap(operation, isOver, { nowMs, pause });
   }
 
   async #seal(session: PrefillSession, totalTokens: number): Promise<PrefillJobResult> {
@@ -217,27 +250,32 @@ export class PrefillJobs {
   }
 
   /** The session is over for everyone: its work ends and its memory goes, whoever drives it. */
-  #abandon(session: PrefillSession, why: 'DEADLINE_EXCEEDED' | 'SESSION_ENDED'): void {
+  #abandon(session: PrefillSession, why: Interruption): void {
     const { sessions, onError } = this.options;
     sessions.interrupt(session, why);
     sessions.release(session.sessionId, session.epoch).catch(onError);
   }
 
-  #reporter(session: PrefillSession, job: PrefillJob, alreadyDone: boolean): ProgressReporter {
-    const { beginToken, endToken, totalTokens } = job;
+  #reporter(
+    session: PrefillSession,
+    { job, record }: FitJob,
+    alreadyDone: boolean,
+  ): ProgressReporter {
+    const { beginToken, endToken, totalTokens, cachedTokens } = job;
     const { nowUnixMs, onError, store } = this.options;
     const startedMs = performance.now();
     return new ProgressReporter({
       events: store.events,
       sessionId: job.sessionId,
       epoch: job.epoch,
+      turn: record.turn.number,
       chunkName: `chunk-${prefillJobId(job)}`,
       nowMs: nowUnixMs,
       onError,
       onRefused: (refusal) => {
         // The turn of a chunk that ran before may be over while its session is kept.
         if (refusal === 'ended' && alreadyDone) return;
-        this.#abandon(session, 'SESSION_ENDED');
+        this.#abandon(session, CODE_BY_REFUSAL[refusal]);
       },
       describe: (share) => {
         const elapsedMicros = (performance.now() - startedMs) * 1000;
@@ -254,7 +292,7 @@ export class PrefillJobs {
         return {
           processedTokens: beginToken + Math.floor(share * (endToken - beginToken)),
           totalTokens,
-          cachedTokens: 0,
+          cachedTokens,
           etaMs: remainingMs === null ? null : Math.round(remainingMs),
         };
       },
@@ -262,26 +300,24 @@ export class PrefillJobs {
   }
 }
 
-function sessionKey({ sessionId, epoch, stage, fingerprint }: PrefillJob): SessionKey {
-  return { sessionId, epoch, stage, fingerprint };
-}
-
-/** @throws ServingError if there is no record, or it ended, or its plan has another number */
-function refuseOver(record: SessionRecord | null, epoch: number): SessionRecord {
-  if (record === null) throw new ServingError('SESSION_NOT_FOUND', 'the session has no record');
-  if (ENDED_STATES.has(record.state)) {
-    throw new ServingError('SESSION_ENDED', `the session is ${record.state}`);
-  }
-  if (record.epoch !== epoch) {
-    throw new ServingError('STALE_EPOCH', `the session is at epoch ${String(record.epoch)}`);
-  }
-  return record;
+function sessionKey(
+  { sessionId, epoch, stage, fingerprint }: Omit<SessionKey, 'origins'>,
+  { origins }: SessionRecord,
+): SessionKey {
+  return {
+    sessionId,
+    epoch,
+    stage,
+    fingerprint,
+    origins: origins.map((origin) => ({ ...origin })),
+  };
 }
 
 /**
  * The segment of a chunk that has run before, or null when the chunk is the next one.
  *
- * @throws ServingError WORKER_LOST if chunks before it are missing here: only a new plan helps
+ * @throws ServingError WORKER_LOST if chunks before it are missing here: only a new plan helps;
+ *   JOB_CORRUPT if it was cut otherwise before
  */
 function finishedChunk(segments: readonly SegmentInfo[], job: PrefillJob): SegmentInfo | null {
   const { beginToken, endToken } = job;
@@ -291,7 +327,7 @@ function finishedChunk(segments: readonly SegmentInfo[], job: PrefillJob): Segme
   if (beginToken > finishedTokens) throw missingChunks(finishedTokens, beginToken);
   if (beginToken === finishedTokens) return null;
   throw new ServingError(
-    'BAD_REQUEST',
+    'JOB_CORRUPT',
     `chunk [${String(beginToken)}, ${String(endToken)}) does not match the segments that are ` +
       `finished up to ${String(finishedTokens)}`,
   );

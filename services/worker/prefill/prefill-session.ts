@@ -6,7 +6,7 @@ import type { ErrorCode } from '../../domain/serving-error.js';
 /** Why a session's native work was interrupted from here; null while it runs undisturbed. */
 export type Interruption = Extract<
   ErrorCode,
-  'CANCELLED' | 'DEADLINE_EXCEEDED' | 'SESSION_ENDED' | 'SHUTTING_DOWN'
+  'CANCELLED' | 'DEADLINE_EXCEEDED' | 'SESSION_ENDED' | 'STALE_EPOCH' | 'SHUTTING_DOWN'
 >;
 
 /** A session that is open in this process: its native handle and what has run on it. */

@@ -20,7 +20,14 @@ export class PrefillSessions {
   readonly #open = new Map<string, PrefillSession>();
   readonly #released = new Map<string, { readonly epoch: number; readonly atMs: number }>();
 
+  #closing = false;
+
   constructor(private readonly options: PrefillSessionsOptions) {}
+
+  /** True once closeAll() was called. */
+  get closing(): boolean {
+    return this.#closing;
+  }
 
   get count(): number {
     return this.#open.size;
@@ -46,17 +53,22 @@ export class PrefillSessions {
 
   /**
    * The open session of a key; adopts the finished segments that are on disk. An older epoch of
-   * the same session is released first.
+   * the same session is released first, and files of older ones go, which a worker of the same
+   * store may have left when it died.
    *
-   * @throws ServingError STALE_EPOCH, and what the engine throws
+   * @throws ServingError STALE_EPOCH, SHUTTING_DOWN, and what the engine throws
    */
   async open(key: SessionKey): Promise<PrefillSession> {
+    let swept = key.epoch === 1;
     for (;;) {
+      this.#refuseClosing();
       this.refuseStale(key.sessionId, key.epoch);
       const held = this.#open.get(key.sessionId);
-      if (held === undefined) break;
-      if (held.epoch === key.epoch) return held;
-      await this.release(key.sessionId, held.epoch);
+      if (held?.epoch === key.epoch) return held;
+      if (held === undefined && swept) break;
+      if (held !== undefined) await this.release(key.sessionId, held.epoch);
+      else await this.options.removeFiles(key.sessionId, key.epoch - 1);
+      swept ||= (held?.epoch ?? key.epoch - 1) === key.epoch - 1;
     }
     const session = new PrefillSession(key.sessionId, key.epoch, this.options.engine.open(key));
     this.#open.set(key.sessionId, session);
@@ -89,13 +101,18 @@ export class PrefillSessions {
     return freedBytes;
   }
 
-  /** Interrupts all that runs and unmaps everything; files stay for the next start. */
+  /** Interrupts all that runs and unmaps everything for good; files stay for the next start. */
   async closeAll(): Promise<void> {
+    this.#closing = true;
     const sessions = [...this.#open.values()];
     for (const session of sessions) {
       if (session.busy) this.interrupt(session, 'SHUTTING_DOWN');
     }
     await Promise.all(sessions.map((session) => this.#close(session)));
+  }
+
+  #refuseClosing(): void {
+    if (this.#closing) throw new ServingError('SHUTTING_DOWN', 'the worker is shutting down');
   }
 
   async #close(session: PrefillSession): Promise<void> {

@@ -3,22 +3,25 @@ import type { SessionEvents } from '../../domain/session-store.js';
 
 /** Progress events of one chunk come at most this often. */
 export const PROGRESS_INTERVAL_MS = 200;
-/** Workers prefill the prompt that a session starts with; the turns after it are decode's. */
-const TURN = 0;
 /** Log-probabilities in one event; a chunk of more sends several. */
 export const LOGPROBS_PER_EVENT = 2048;
+
+/** Why a session's stream takes no progress any more. */
+export type Refusal = 'stale-epoch' | 'ended' | 'unknown';
 
 export interface ProgressReporterOptions {
   readonly events: Pick<SessionEvents, 'append'>;
   readonly sessionId: string;
   readonly epoch: number;
+  /** Number of the turn whose prompt is prefilled. */
+  readonly turn: number;
   /** Names this chunk's last events, so that a repetition of the job tells them once. */
   readonly chunkName: string;
   /** The event for a share of the running chunk's work. */
   readonly describe: (share: number) => Omit<ProgressEvent, 'type' | 'promptLogprobs'>;
   readonly nowMs: () => number;
   /** The session's stream takes no more: it or the turn has ended, or there is another epoch. */
-  readonly onRefused: (refusal: 'stale-epoch' | 'ended' | 'unknown') => void;
+  readonly onRefused: (refusal: Refusal) => void;
   readonly onError: (error: unknown) => void;
 }
 
@@ -46,7 +49,10 @@ export class ProgressReporter {
       });
   }
 
-  /** The chunk's last events. Rejects when Redis cannot be reached: the log-probabilities matter. */
+  /**
+   * The chunk's last events. Rejects when Redis cannot be reached: the log-probabilities matter.
+   * Calling it again is safe.
+   */
   async finish(promptLogprobs: readonly PromptLogprob[]): Promise<void> {
     await this.settle();
     for (let begin = 0; begin === 0 || begin < promptLogprobs.length; begin += LOGPROBS_PER_EVENT) {
@@ -65,9 +71,9 @@ export class ProgressReporter {
     promptLogprobs: readonly PromptLogprob[],
     appendId?: string,
   ): Promise<void> {
-    const { events, sessionId, epoch, describe, onRefused } = this.options;
+    const { events, sessionId, epoch, turn, describe, onRefused } = this.options;
     const event: ProgressEvent = { type: 'progress', ...describe(share), promptLogprobs };
-    const options = appendId === undefined ? { turn: TURN } : { turn: TURN, appendId };
+    const options = appendId === undefined ? { turn } : { turn, appendId };
     const answer = await events.append(sessionId, epoch, event, options);
     if (answer === 'stale-epoch' || answer === 'ended' || answer === 'unknown') onRefused(answer);
   }

@@ -7,7 +7,7 @@ import { removeSessionFiles, storedSessionIds } from './session-files.js';
  * Removes what an earlier life of a worker left behind: files of sessions that are absent from
  * Redis or ended, and files of older epochs. Any doubt keeps the files: every record is asked for
  * before the first file goes, so an unreachable Redis (a rejection) removes nothing; a record that
- * this version cannot read is reported and its session's files stay.
+ * this version cannot read, or a folder that is not ours alone, is reported and stays.
  *
  * @returns bytes removed
  * @throws ServingError REDIS_UNAVAILABLE
@@ -15,14 +15,14 @@ import { removeSessionFiles, storedSessionIds } from './session-files.js';
 export async function removeStaleSessions(
   directory: string,
   records: Pick<SessionRecords, 'load'>,
-  onUnreadable: (sessionId: string, error: ServingError) => void,
+  onDoubt: (sessionId: string, error: ServingError) => void,
 ): Promise<number> {
   const sessionIds = await storedSessionIds(directory);
   const stale: { readonly sessionId: string; readonly throughEpoch: number }[] = [];
   for (const sessionId of sessionIds) {
     const record = await loadOrError(records, sessionId);
     if (record instanceof ServingError) {
-      onUnreadable(sessionId, record);
+      onDoubt(sessionId, record);
       continue;
     }
     const isOver = record === null || ENDED_STATES.has(record.state);
@@ -30,7 +30,12 @@ export async function removeStaleSessions(
   }
   let removedBytes = 0;
   for (const { sessionId, throughEpoch } of stale) {
-    removedBytes += await removeSessionFiles(directory, sessionId, throughEpoch);
+    try {
+      removedBytes += await removeSessionFiles(directory, sessionId, throughEpoch);
+    } catch (error) {
+      if (!(error instanceof ServingError)) throw error;
+      onDoubt(sessionId, error);
+    }
   }
   return removedBytes;
 }

@@ -1,7 +1,7 @@
-import { readdir, rmdir, stat, unlink } from 'node:fs/promises';
+import { lstat, readdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ServingError } from '../../domain/serving-error.js';
 import { SESSION_ID_PATTERN } from '../../domain/session-record.js';
+import { checkOwnFolder, ifPresent, removeIfEmpty, sessionFolder } from './session-folder.js';
 
 /** `<epoch>-<stage>-<begin>-<end>.{k,v}`, with whatever suffix an unfinished file carries. */
 const SEGMENT_FILE = /^(\d+)-\d+-\d+-\d+\./;
@@ -22,46 +22,25 @@ export async function storedSessionIds(directory: string): Promise<string[]> {
  * Unlinks a session's files of `throughEpoch` and older, and its folder if nothing is left: files
  * of a later plan, perhaps another worker's, stay.
  *
- * @returns bytes that the files had
+ * @returns bytes that are free once nobody maps them: those of a file with another link stay
+ * @throws ServingError BAD_REQUEST for a folder that is a link, or not ours alone: nothing is unlinked
  */
 export async function removeSessionFiles(
   directory: string,
   sessionId: string,
   throughEpoch: number,
 ): Promise<number> {
-  if (!SESSION_ID_PATTERN.test(sessionId)) {
-    throw new ServingError('BAD_REQUEST', 'a session id is 32 lower-case hex digits');
-  }
-  const folder = join(directory, sessionId);
+  const folder = sessionFolder(directory, sessionId);
   let freedBytes = 0;
-  for (const name of await ifPresent(readdir(folder), [])) {
+  const names = checkOwnFolder(folder).then(async () => readdir(folder));
+  for (const name of await ifPresent(names, [])) {
     const epoch = Number(SEGMENT_FILE.exec(name)?.[1] ?? NaN);
     if (epoch > throughEpoch) continue;
     const path = join(folder, name);
-    freedBytes += (await ifPresent(stat(path), null))?.size ?? 0;
+    const file = await ifPresent(lstat(path), null);
+    if (file?.nlink === 1) freedBytes += file.size;
     await ifPresent(unlink(path), undefined);
   }
   await removeIfEmpty(folder);
   return freedBytes;
-}
-
-async function removeIfEmpty(folder: string): Promise<void> {
-  try {
-    await rmdir(folder);
-  } catch (error) {
-    if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes(errorCode(error))) throw error;
-  }
-}
-
-async function ifPresent<T, F>(found: Promise<T>, otherwise: F): Promise<T | F> {
-  try {
-    return await found;
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') return otherwise;
-    throw error;
-  }
-}
-
-function errorCode(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : '';
 }

@@ -4,9 +4,15 @@ import {
   type PrefillChunkResult,
   type PrefillSessionHandle,
   type SegmentInfo,
+  type SessionKey,
 } from '../../../native/ts/index.js';
-import type { PrefillJob } from '../../../services/domain/prefill-job.js';
+import {
+  type PrefillJob,
+  prefillJobId,
+  type PrefillJobResult,
+} from '../../../services/domain/prefill-job.js';
 import type { SessionEvent } from '../../../services/domain/session-event.js';
+import { ServingError } from '../../../services/domain/serving-error.js';
 import type { SessionRecord } from '../../../services/domain/session-record.js';
 import type { AppendOptions } from '../../../services/domain/session-store.js';
 import { PrefillJobs } from '../../../services/worker/prefill/prefill-jobs.js';
@@ -35,7 +41,10 @@ export function makeWorld() {
     cancelledMs: [] as number[],
     record: sessionRecord({}) as SessionRecord | null,
     appendAnswer: null as 'stale-epoch' | 'ended' | null,
-    appendFails: false,
+    /** Calls of Redis that fail from now on, one after the other. */
+    redisFailures: 0,
+    pausedMs: [] as number[],
+    keys: [] as SessionKey[],
     events: [] as SessionEvent[],
     appendOptions: [] as (AppendOptions | undefined)[],
     errors: [] as unknown[],
@@ -48,7 +57,9 @@ export function makeWorld() {
     return held;
   };
   const engine = {
-    open({ sessionId, epoch }: { sessionId: string; epoch: number }): PrefillSessionHandle {
+    open(sessionKey: SessionKey): PrefillSessionHandle {
+      state.keys.push(sessionKey);
+      const { sessionId, epoch } = sessionKey;
       const key = `${sessionId} ${String(epoch)}`;
       const segments = disk.get(key) ?? [];
       disk.set(key, segments);
@@ -98,6 +109,11 @@ export function makeWorld() {
       return Promise.resolve();
     },
   };
+  const redis = <T>(answer: () => T): Promise<T> => {
+    if (state.redisFailures === 0) return Promise.resolve(answer());
+    state.redisFailures--;
+    return Promise.reject(new ServingError('REDIS_UNAVAILABLE', 'Redis is away'));
+  };
   const sessions = new PrefillSessions({
     engine,
     removeFiles: (sessionId, throughEpoch) => {
@@ -111,11 +127,11 @@ export function makeWorld() {
     engine,
     sessions,
     store: {
-      records: { load: () => Promise.resolve(state.record) } as never,
+      records: { load: () => redis(() => state.record) } as never,
       tokenIds: {
         put: () => Promise.resolve(),
         get: (_session, begin, end) =>
-          Promise.resolve(Uint32Array.from({ length: end - begin }, (_, at) => begin + at)),
+          redis(() => Uint32Array.from({ length: end - begin }, (_, at) => begin + at)),
       },
       events: {
         append: (
@@ -125,9 +141,10 @@ export function makeWorld() {
           options?: AppendOptions,
         ) => {
           state.appendOptions.push(options);
-          if (state.appendFails) return Promise.reject(new Error('Redis is away'));
-          state.events.push(event);
-          return Promise.resolve(state.appendAnswer ?? state.events.length);
+          return redis(() => {
+            state.events.push(event);
+            return state.appendAnswer ?? state.events.length;
+          });
         },
       } as never,
     },
@@ -135,6 +152,11 @@ export function makeWorld() {
     modelFingerprint: MODEL,
     expectedFingerprint: ({ epoch }) => String(epoch).repeat(32),
     nowUnixMs: () => state.nowUnixMs,
+    pause: (ms) => {
+      state.pausedMs.push(ms);
+      state.nowUnixMs += ms;
+      return Promise.resolve();
+    },
     onJob: {
       jobStarted: () => undefined,
       jobEnded: () => undefined,
@@ -143,13 +165,16 @@ export function makeWorld() {
     },
     onError: (error) => state.errors.push(error),
   });
-  return { jobs, sessions, chunks, disk, state };
+  /** Runs a job as its queue would hand it out. */
+  const run = (data: PrefillJob, addedUnixMs = 0): Promise<PrefillJobResult> =>
+    jobs.run({ id: prefillJobId(data), data, addedUnixMs });
+  return { jobs, run, engine, sessions, chunks, disk, state };
 }
 
 export function job(more: Partial<PrefillJob>): PrefillJob {
   const epoch = more.epoch ?? 1;
   return {
-    schemaVersion: 1,
+    schemaVersion: 2,
     kind: 'prefill',
     sessionId: SESSION,
     epoch,
@@ -160,6 +185,7 @@ export function job(more: Partial<PrefillJob>): PrefillJob {
     endToken: 1024,
     nextTokenId: 1024,
     promptLogprobs: [],
+    cachedTokens: 0,
     totalTokens: null,
     deadlineUnixMs: null,
     traceparent: null,
@@ -168,19 +194,30 @@ export function job(more: Partial<PrefillJob>): PrefillJob {
 }
 
 export function sessionRecord(more: Partial<SessionRecord>): SessionRecord {
+  const epoch = more.epoch ?? 1;
   return {
-    schemaVersion: 1,
+    schemaVersion: 2,
     sessionId: SESSION,
     revision: 1,
     state: 'prefilling',
-    epoch: 1,
+    epoch,
+    attempt: 0,
     lane: ['worker-1'],
     decodeId: null,
-    turn: 0,
+    turn: {
+      number: 0,
+      afterSequence: 0,
+      beginToken: 0,
+      endToken: 1024,
+      cachedTokens: 0,
+      promptReran: false,
+      admittedUnixMs: 0,
+      prefilledUnixMs: null,
+    },
     model: 'needle',
     modelFingerprint: MODEL,
     policy: { prefillPolicy: 'dense', cachePolicy: 'full', dtype: 'bf16', cutRule: 'cpu' },
-    fingerprint: '1'.repeat(32),
+    fingerprint: String(epoch).repeat(32),
     generation: {
       sampling: { temperature: 0, topK: 0, topP: 1, seed: '0' },
       stopping: { maxNewTokens: 1, stopTexts: [], ignoreEos: false },
@@ -189,11 +226,16 @@ export function sessionRecord(more: Partial<SessionRecord>): SessionRecord {
     },
     receivedTokens: 1024,
     uploadClosed: true,
+    sealedTokens: 0,
+    historyTokens: 0,
     nextToken: 0,
     segments: [],
+    origins: [],
+    dataLosses: 0,
     maxPromptTokens: 4096,
     reservation: null,
     tenant: '',
+    priority: 'normal',
     traceparent: null,
     deadlineUnixMs: null,
     onDisconnect: 'cancel',

@@ -15,9 +15,9 @@ function refusedWith(code: ErrorCode) {
 }
 
 const refusals: { name: string; with: Parameters<typeof job>[0]; code: ErrorCode }[] = [
-  { name: 'another stage', with: { stage: 1 }, code: 'BAD_REQUEST' },
-  { name: "another model's job", with: { modelFingerprint: 'c'.repeat(32) }, code: 'DATA_LOSS' },
-  { name: 'another fingerprint', with: { fingerprint: 'c'.repeat(32) }, code: 'DATA_LOSS' },
+  { name: 'another stage', with: { stage: 1 }, code: 'JOB_CORRUPT' },
+  { name: "another model's job", with: { modelFingerprint: 'c'.repeat(32) }, code: 'JOB_CORRUPT' },
+  { name: 'another fingerprint', with: { fingerprint: 'c'.repeat(32) }, code: 'JOB_CORRUPT' },
   { name: 'a passed deadline', with: { deadlineUnixMs: 999_999 }, code: 'DEADLINE_EXCEEDED' },
   { name: 'an epoch that the record has not', with: { epoch: 2 }, code: 'STALE_EPOCH' },
   { name: 'a chunk after a gap', with: { beginToken: 1024, endToken: 2048 }, code: 'WORKER_LOST' },
@@ -25,58 +25,58 @@ const refusals: { name: string; with: Parameters<typeof job>[0]; code: ErrorCode
 
 for (const refusal of refusals) {
   test(`${refusal.name} is refused before any work`, async () => {
-    const { jobs, chunks, state } = makeWorld();
-    await assert.rejects(jobs.run(job(refusal.with), 0), refusedWith(refusal.code));
+    const { run, chunks, state } = makeWorld();
+    await assert.rejects(run(job(refusal.with), 0), refusedWith(refusal.code));
     assert.deepEqual(state.failedJobs, [['prefill', refusal.code]], 'and counted');
     assert.equal(chunks.length, 0);
   });
 }
 
 test('a session without a record, or one that ended, is refused', async () => {
-  const { jobs, state } = makeWorld();
+  const { run, state } = makeWorld();
   state.record = null;
-  await assert.rejects(jobs.run(job({}), 0), refusedWith('SESSION_NOT_FOUND'));
+  await assert.rejects(run(job({})), refusedWith('SESSION_NOT_FOUND'));
   state.record = sessionRecord({ state: 'cancelled' });
-  await assert.rejects(jobs.run(job({}), 0), refusedWith('SESSION_ENDED'));
+  await assert.rejects(run(job({})), refusedWith('SESSION_ENDED'));
   assert.equal(state.opened, 0);
 });
 
 test('a running chunk is joined and a finished one answers at once', async () => {
-  const { jobs, chunks } = makeWorld();
-  const first = jobs.run(job({}), 0);
-  const second = jobs.run(job({}), 0);
+  const { run, chunks } = makeWorld();
+  const first = run(job({}));
+  const second = run(job({}));
   await settle();
   assert.equal(chunks.length, 1);
   chunks[0]?.finish();
   const want = { beginToken: 0, endToken: 1024, bytes: 10_240, engineMicros: 2000 };
   assert.deepEqual(await first, { ...want, alreadyDone: false });
   assert.deepEqual(await second, { ...want, alreadyDone: false });
-  const again = await jobs.run(job({}), 0);
+  const again = await run(job({}));
   assert.deepEqual(again, { ...want, engineMicros: 0, alreadyDone: true });
   assert.equal(chunks.length, 1);
-  await assert.rejects(jobs.run(job({ endToken: 512 }), 0), refusedWith('BAD_REQUEST'));
+  await assert.rejects(run(job({ endToken: 512 })), refusedWith('JOB_CORRUPT'));
 });
 
 test('a restarted worker adopts what is on disk and goes on after it', async () => {
   const before = makeWorld();
-  const done = before.jobs.run(job({}), 0);
+  const done = before.run(job({}));
   await settle();
   before.chunks[0]?.finish();
   await done;
   const after = makeWorld();
   for (const [key, segments] of before.disk) after.disk.set(key, segments);
-  assert.equal((await after.jobs.run(job({}), 0)).alreadyDone, true);
-  const next = after.jobs.run(job({ beginToken: 1024, endToken: 1500 }), 0);
+  assert.equal((await after.run(job({}))).alreadyDone, true);
+  const next = after.run(job({ beginToken: 1024, endToken: 1500 }));
   await settle();
   after.chunks[0]?.finish();
   assert.equal((await next).alreadyDone, false);
 });
 
 test('progress is told at the end of a chunk, with log-probabilities and time left', async () => {
-  const { jobs, chunks, state } = makeWorld();
+  const { run, chunks, state } = makeWorld();
   state.record = sessionRecord({ receivedTokens: 5120 });
   const promptLogprobs = [{ beginToken: 5, endToken: 7 }];
-  const done = jobs.run(job({ totalTokens: 5120, promptLogprobs }), state.nowUnixMs);
+  const done = run(job({ totalTokens: 5120, promptLogprobs }), state.nowUnixMs);
   await settle();
   assert.deepEqual([...(chunks[0]?.request.logprobPositions ?? [])], [5, 6]);
   chunks[0]?.finish();
@@ -96,9 +96,9 @@ test('progress is told at the end of a chunk, with log-probabilities and time le
 });
 
 test('many log-probabilities come in several events of at most 2,048', async () => {
-  const { jobs, chunks, state } = makeWorld();
+  const { run, chunks, state } = makeWorld();
   const promptLogprobs = [{ beginToken: 1, endToken: 5121 }];
-  const done = jobs.run(job({ endToken: 5120, promptLogprobs, nextTokenId: 9 }), 0);
+  const done = run(job({ endToken: 5120, promptLogprobs, nextTokenId: 9 }));
   await settle();
   chunks[0]?.finish();
   await done;
@@ -109,27 +109,27 @@ test('many log-probabilities come in several events of at most 2,048', async () 
 });
 
 test('log-probabilities survive a Redis that is away: the next run of the job tells them', async () => {
-  const { jobs, chunks, state } = makeWorld();
+  const { run, chunks, state } = makeWorld();
   const withLogprobs = job({ promptLogprobs: [{ beginToken: 1, endToken: 2 }] });
-  const done = jobs.run(withLogprobs, 0);
+  const done = run(withLogprobs);
   await settle();
-  state.appendFails = true;
+  state.redisFailures = Infinity;
   chunks[0]?.finish();
-  await assert.rejects(done);
-  state.appendFails = false;
-  assert.equal((await jobs.run(withLogprobs, 0)).alreadyDone, true);
+  await assert.rejects(done, refusedWith('REDIS_UNAVAILABLE'));
+  state.redisFailures = 0;
+  assert.equal((await run(withLogprobs)).alreadyDone, true);
   assert.equal((state.events.at(-1) as ProgressEvent).promptLogprobs.length, 1);
 });
 
 test("a chunk's last events belong to the first turn and keep their ids when it runs again", async () => {
-  const { jobs, chunks, state } = makeWorld();
+  const { run, chunks, state } = makeWorld();
   const promptLogprobs = [{ beginToken: 1, endToken: 3001 }];
   const work = job({ endToken: 3584, promptLogprobs, nextTokenId: 9 });
-  const done = jobs.run(work, 0);
+  const done = run(work);
   await settle();
   chunks[0]?.finish();
   await done;
-  await jobs.run(work, 0);
+  await run(work);
   const [one, two, again] = state.appendOptions;
   assert.ok(one?.appendId !== undefined && two?.appendId !== undefined);
   assert.notEqual(one.appendId, two.appendId);
@@ -138,21 +138,21 @@ test("a chunk's last events belong to the first turn and keep their ids when it 
 });
 
 test('a finished chunk that is asked for again after its turn leaves the session alone', async () => {
-  const { jobs, sessions, chunks, state } = makeWorld();
-  const done = jobs.run(job({}), 0);
+  const { run, sessions, chunks, state } = makeWorld();
+  const done = run(job({}));
   await settle();
   chunks[0]?.finish();
   await done;
   state.appendAnswer = 'ended'; // the turn, not the session: it is kept
-  assert.equal((await jobs.run(job({}), 0)).alreadyDone, true);
+  assert.equal((await run(job({}))).alreadyDone, true);
   await settle();
   assert.equal(sessions.count, 1);
   assert.deepEqual(state.removed, []);
 });
 
 test('updates while a chunk runs are coalesced to five a second', async () => {
-  const { jobs, chunks, state } = makeWorld();
-  const done = jobs.run(job({}), 0);
+  const { run, chunks, state } = makeWorld();
+  const done = run(job({}));
   await settle();
   for (let percent = 1; percent <= 100; percent++) {
     state.nowUnixMs += 10;
@@ -171,8 +171,8 @@ test('updates while a chunk runs are coalesced to five a second', async () => {
 });
 
 test('release interrupts the running chunk, frees, and refuses the epoch from then on', async () => {
-  const { jobs, sessions, state } = makeWorld();
-  const running = jobs.run(job({}), 0);
+  const { run, sessions, state } = makeWorld();
+  const running = run(job({}));
   const failed = assert.rejects(running, refusedWith('CANCELLED'));
   await settle();
   assert.equal(await sessions.release(SESSION, 1), 77);
@@ -181,10 +181,10 @@ test('release interrupts the running chunk, frees, and refuses the epoch from th
   assert.equal(sessions.count, 0);
   assert.deepEqual(state.removed, [[SESSION, 1]]);
   assert.equal(state.cancelledMs.length, 1);
-  await assert.rejects(jobs.run(job({}), 0), refusedWith('STALE_EPOCH'));
+  await assert.rejects(run(job({})), refusedWith('STALE_EPOCH'));
   assert.equal(await sessions.release(SESSION, 1), 77, 'idempotent');
   state.record = sessionRecord({ epoch: 2 });
-  const next = jobs.run(job({ epoch: 2 }), 0);
+  const next = run(job({ epoch: 2 }));
   await settle();
   assert.equal(sessions.count, 1, 'a later epoch is welcome');
   await sessions.release(SESSION, 1);
@@ -193,13 +193,13 @@ test('release interrupts the running chunk, frees, and refuses the epoch from th
 });
 
 test('a job of a later epoch releases the older one first', async () => {
-  const { jobs, sessions, chunks, state } = makeWorld();
-  const done = jobs.run(job({}), 0);
+  const { run, sessions, chunks, state } = makeWorld();
+  const done = run(job({}));
   await settle();
   chunks[0]?.finish();
   await done;
   state.record = sessionRecord({ epoch: 2 });
-  const next = jobs.run(job({ epoch: 2 }), 0);
+  const next = run(job({ epoch: 2 }));
   await settle();
   assert.equal(state.closed, 1);
   assert.deepEqual(state.removed, [[SESSION, 1]]);
@@ -209,8 +209,8 @@ test('a job of a later epoch releases the older one first', async () => {
 });
 
 test('a stream that takes no more ends the work and frees the memory', async () => {
-  const { jobs, sessions, chunks, state } = makeWorld();
-  const failed = assert.rejects(jobs.run(job({}), 0), refusedWith('SESSION_ENDED'));
+  const { run, sessions, chunks, state } = makeWorld();
+  const failed = assert.rejects(run(job({})), refusedWith('SESSION_ENDED'));
   await settle();
   state.appendAnswer = 'ended';
   state.nowUnixMs += 1000;
@@ -222,8 +222,8 @@ test('a stream that takes no more ends the work and frees the memory', async () 
 });
 
 test('shutdown interrupts with SHUTTING_DOWN and leaves the files', async () => {
-  const { jobs, sessions, state } = makeWorld();
-  const failed = assert.rejects(jobs.run(job({}), 0), refusedWith('SHUTTING_DOWN'));
+  const { run, sessions, state } = makeWorld();
+  const failed = assert.rejects(run(job({})), refusedWith('SHUTTING_DOWN'));
   await settle();
   await sessions.closeAll();
   await failed;
@@ -232,16 +232,16 @@ test('shutdown interrupts with SHUTTING_DOWN and leaves the files', async () => 
 });
 
 test('a seal needs the whole prompt, runs once, and is made on demand after a restart', async () => {
-  const { jobs, chunks, disk, state } = makeWorld();
+  const { jobs, run, chunks, disk, state } = makeWorld();
   const seal = job({ kind: 'seal', beginToken: 1024, endToken: 1024, totalTokens: 1024 });
-  await assert.rejects(jobs.run(seal, 0), refusedWith('WORKER_LOST'));
-  const done = jobs.run(job({}), 0);
+  await assert.rejects(run(seal), refusedWith('WORKER_LOST'));
+  const done = run(job({}));
   await settle();
   chunks[0]?.finish();
   await done;
-  const sealed = await jobs.run(seal, 0);
+  const sealed = await run(seal);
   assert.deepEqual([sealed.beginToken, sealed.bytes, sealed.alreadyDone], [1024, 1, false]);
-  assert.equal((await jobs.run(seal, 0)).alreadyDone, true);
+  assert.equal((await run(seal)).alreadyDone, true);
   assert.deepEqual(await jobs.handOff(SESSION, 1), Uint8Array.of(1));
   assert.equal(state.sealed, 1);
 

@@ -20,7 +20,7 @@ async function inStore(run: (directory: string) => Promise<void>): Promise<void>
   const directory = await mkdtemp(join(tmpdir(), 'longshadow-store-'));
   try {
     for (const sessionId of [ALIVE, ENDED, ABSENT]) {
-      await mkdir(join(directory, sessionId));
+      await mkdir(join(directory, sessionId), { mode: 0o700 });
       for (const name of ['1-0-0-512.k', '1-0-0-512.v', '2-0-0-512.k', '2-0-512-600.v.tmp-9-1']) {
         await writeFile(join(directory, sessionId, name), 'x'.repeat(100));
       }
