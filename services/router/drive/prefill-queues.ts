@@ -121,12 +121,7 @@ export class BullPrefillQueues implements PrefillQueues {
   #open(workerId: string): WorkerQueue {
     const open = this.#queues.get(workerId);
     if (open !== undefined) return open;
-    const started = (priority: number): void => {
-      this.fairShares.started(workerId, priority).catch((error: unknown) => {
-        this.log.debug({ err: error, workerId }, 'start of a job not told');
-      });
-    };
-    const queue = new WorkerQueue(workerId, this.connection, this.log, started);
+    const queue = new WorkerQueue(workerId, this.connection, this.log);
     this.#queues.set(workerId, queue);
     return queue;
   }

@@ -5,7 +5,7 @@ import type { WorkerQueue } from './worker-queue.js';
 /** How often a waiting driver looks for itself, in case an event of the queue was lost. */
 const POLL_MS = 1_000;
 /** How often it tries to remove a damaged job: its lock may be free for a moment only. */
-const REMOVE_POLL_MS = 100;
+const REMOVE_POLL_MS = 25;
 /** Polls in a row that must agree before a job counts as lost, or a worker as gone. */
 const SURE_POLLS = 2;
 /** More of them after Redis was away, in which heartbeats come back. */
@@ -65,7 +65,7 @@ async function look(
   const state = await queue.stateOf(jobId);
   counts.absent = state === 'absent' ? counts.absent + 1 : 0;
   if (state === 'damaged') {
-    // Locked: a worker has read it in time and runs it, or has failed to and its lock runs out.
+    // Locked: a worker has read it in time and runs it, or will fail it, or died with it.
     if (!(await queue.remove(jobId))) return REMOVE_POLL_MS;
     queue.fail(jobId, jobCorrupt());
   }

@@ -33,8 +33,6 @@ export type JobState = 'present' | 'absent' | 'damaged';
 interface Waiting {
   readonly resolve: (result: PrefillJobResult) => void;
   readonly reject: (error: Error) => void;
-  /** As the job was added; null before. */
-  priority: number | null;
 }
 
 /**
@@ -46,13 +44,7 @@ export class WorkerQueue {
   readonly #events: QueueEvents;
   readonly #waiting = new Map<string, Waiting>();
 
-  /** @param onStarted gets the priority of each job that this router waits for when it starts */
-  constructor(
-    workerId: string,
-    connection: ConnectionOptions,
-    log: Log,
-    private readonly onStarted: (priority: number) => void,
-  ) {
+  constructor(workerId: string, connection: ConnectionOptions, log: Log) {
     const name = workerQueueName(workerId);
     this.#queue = new Queue(name, { connection });
     this.#events = new QueueEvents(name, { connection });
@@ -66,10 +58,6 @@ export class WorkerQueue {
   }
 
   #listen(): void {
-    this.#events.on('active', ({ jobId }) => {
-      const priority = this.#waiting.get(jobId)?.priority ?? null;
-      if (priority !== null) this.onStarted(priority);
-    });
     this.#events.on('completed', ({ jobId, returnvalue }) => {
       const result = resultSchema.safeParse(returnvalue);
       if (result.success) this.#waiting.get(jobId)?.resolve(result.data);
@@ -106,11 +94,7 @@ export class WorkerQueue {
           then(value);
         };
       };
-      this.#waiting.set(jobId, {
-        resolve: settle(resolve),
-        reject: settle(reject),
-        priority: null,
-      });
+      this.#waiting.set(jobId, { resolve: settle(resolve), reject: settle(reject) });
     });
     done.catch(() => undefined); // heard by whoever awaits it, if anyone still does
     return done;
@@ -132,8 +116,6 @@ export class WorkerQueue {
 
   /** Adds a job, unless there is one of this id. Jobs of one priority run in the order they came. */
   async add(jobId: string, job: PrefillJob, priority: number): Promise<void> {
-    const waiting = this.#waiting.get(jobId);
-    if (waiting !== undefined) waiting.priority = priority;
     const options = { jobId, priority, removeOnComplete: true, removeOnFail: true };
     await inTime(this.#queue.add(job.kind, job, options));
   }
