@@ -6,20 +6,21 @@ import type { FleetMember } from '../../domain/fleet.js';
 import { ServingError } from '../../domain/serving-error.js';
 import { ENDED_STATES, type SessionRecord } from '../../domain/session-record.js';
 import type { Unary } from '../../platform/rpc/unary.js';
+import { isOwn } from '../auth/session-owner.js';
 import type { RouterDeps } from './router-deps.js';
 
 /** Router.GetStatus: asks every member; one that does not answer in a second is unreachable. */
 export function makeGetStatus(
   deps: RouterDeps,
 ): Unary<GetStatusRequest__Output, GetStatusResponse> {
-  return async () => {
+  return async (_request, { tenant }) => {
     const [members, sessionIds] = await Promise.all([
       deps.fleet.members(),
       deps.store.records.activeSessionIds(),
     ]);
     const [memberStatus, sessions] = await Promise.all([
       Promise.all(members.map(async (member) => describeMember(member, deps))),
-      Promise.all(sessionIds.map(async (id) => describeSession(id, deps))),
+      Promise.all(sessionIds.map(async (id) => describeSession(id, tenant, deps))),
     ]);
     return { members: memberStatus, sessions: sessions.flat() };
   };
@@ -44,9 +45,14 @@ async function describeMember(member: FleetMember, deps: RouterDeps): Promise<Me
   }
 }
 
-async function describeSession(sessionId: string, deps: RouterDeps): Promise<SessionStatus[]> {
+/** Nothing for a session of another tenant than the caller's. */
+async function describeSession(
+  sessionId: string,
+  tenant: string | null,
+  deps: RouterDeps,
+): Promise<SessionStatus[]> {
   const record = await loadReadable(sessionId, deps);
-  if (record === null || ENDED_STATES.has(record.state)) return [];
+  if (record === null || ENDED_STATES.has(record.state) || !isOwn(record, tenant)) return [];
   const { state, model, receivedTokens, nextToken, epoch, reservation } = record;
   const reservedBytes = reservation?.bytes ?? 0;
   return [{ sessionId, state, model, receivedTokens, nextToken, epoch, reservedBytes }];

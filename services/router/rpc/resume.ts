@@ -2,9 +2,10 @@ import type { ResumeRequest__Output } from '../../../proto/gen/longshadow/router
 import type { ResumeResponse } from '../../../proto/gen/longshadow/router/v1/ResumeResponse.js';
 import { ServingError } from '../../domain/serving-error.js';
 import type { SequencedEvent } from '../../domain/session-event.js';
-import { ENDED_STATES, SESSION_ID_PATTERN } from '../../domain/session-record.js';
+import { ENDED_STATES } from '../../domain/session-record.js';
 import type { SessionStore } from '../../domain/session-store.js';
 import type { ServerStream } from '../../platform/rpc/server-stream.js';
+import { requireOwnSession } from '../auth/session-owner.js';
 import { retryWhileRedisIsAway } from '../drive/redis-gap.js';
 import { errorOf, relayEvents } from './relay-events.js';
 import type { RouterDeps } from './router-deps.js';
@@ -19,7 +20,8 @@ const LOOK_MS = 2_000;
  */
 export function makeResume(deps: RouterDeps): ServerStream<ResumeRequest__Output, ResumeResponse> {
   return async function* resume({ sessionId, afterSequence: after }, context) {
-    const afterSequence = await checkRequest(sessionId, after, deps.store);
+    await requireOwnSession(sessionId, context.tenant, deps.store.records);
+    const afterSequence = await checkPlace(sessionId, after, deps.store);
     const isLast = async (event: SequencedEvent): Promise<boolean> =>
       endsLastTurn(sessionId, event, deps.store, context.signal);
     const last = await eventAt(sessionId, afterSequence, deps.store);
@@ -50,12 +52,7 @@ export function makeResume(deps: RouterDeps): ServerStream<ResumeRequest__Output
 }
 
 /** @returns after_sequence as a number */
-async function checkRequest(
-  sessionId: string,
-  after: string,
-  store: SessionStore,
-): Promise<number> {
-  if (!SESSION_ID_PATTERN.test(sessionId)) throw badField('session_id', 'must be 32 hex digits');
+async function checkPlace(sessionId: string, after: string, store: SessionStore): Promise<number> {
   const [record, lastSequence] = await Promise.all([
     store.records.load(sessionId),
     store.events.lastSequence(sessionId),
@@ -72,15 +69,9 @@ async function checkRequest(
   // A decimal of 64 bits: what does not fit a number is past any sequence.
   const afterSequence = Number(after);
   if (afterSequence <= lastSequence) return afterSequence;
-  throw badField(
-    'after_sequence',
-    `must be at most ${String(lastSequence)}, the last that was sent`,
-  );
-}
-
-function badField(field: string, description: string): ServingError {
-  return new ServingError('BAD_REQUEST', `${field} ${description}`, {
-    fieldViolations: [{ field, description }],
+  const description = `must be at most ${String(lastSequence)}, the last that was sent`;
+  throw new ServingError('BAD_REQUEST', `after_sequence ${description}`, {
+    fieldViolations: [{ field: 'after_sequence', description }],
   });
 }
 

@@ -1,6 +1,8 @@
 import type { SequencedEvent } from '../../domain/session-event.js';
 import type { CallContext } from '../../platform/rpc/call-context.js';
 import type { GenerationHeader } from '../admission/generation-header.js';
+import { withCallersTenant } from '../auth/header-tenant.js';
+import { requireOwnSession } from '../auth/session-owner.js';
 import { collectTurn } from '../drive/collect-turn.js';
 import type { SessionRun } from '../drive/session-run.js';
 import { uploadPrompt, withinIdleLimit } from '../drive/upload-prompt.js';
@@ -26,11 +28,12 @@ export async function startTurn(
   context: CallContext,
   deps: RouterDeps,
 ): Promise<StartedTurn> {
-  const { continueSessionId } = header;
+  const owned = withCallersTenant(header, context.tenant);
+  const { continueSessionId } = owned;
   const arriving = withinIdleLimit(parts, deps.uploadIdleMs);
-  return continueSessionId === null
-    ? startSession(header, arriving, context, deps)
-    : continueSession(header, continueSessionId, arriving, context, deps);
+  if (continueSessionId === null) return startSession(owned, arriving, context, deps);
+  await requireOwnSession(continueSessionId, context.tenant, deps.store.records);
+  return continueSession(owned, continueSessionId, arriving, context, deps);
 }
 
 async function startSession(
@@ -40,9 +43,9 @@ async function startSession(
   deps: RouterDeps,
 ): Promise<StartedTurn> {
   const tokenizer = deps.models.tokenizer(header.model);
-  const run = await deps.driver.open(header, context);
+  const { run, model } = await deps.driver.open(header, context);
   const events = turnEvents(run, 0, context, deps);
-  const encoder = new PromptEncoder(tokenizer, run.vocabSize);
+  const encoder = new PromptEncoder(tokenizer, model.vocabSize);
   uploadPrompt(parts, encoder, run, context.signal).catch((error: unknown) => {
     deps.log.error({ err: error, sessionId: run.sessionId }, 'upload could not be ended');
   });
@@ -58,9 +61,9 @@ async function continueSession(
   deps: RouterDeps,
 ): Promise<StartedTurn> {
   const tokenizer = deps.models.tokenizer(header.model);
-  const { run, kept, checked } = await deps.driver.resume(header, sessionId, context);
-  const encoder = new PromptEncoder(tokenizer, run.vocabSize, kept);
-  const tokenIds = await collectTurn(parts, encoder);
+  const { run, kept, checked, model } = await deps.driver.continueKept(header, sessionId, context);
+  const encoder = new PromptEncoder(tokenizer, model.vocabSize, kept);
+  const tokenIds = await collectTurn(parts, encoder, model.maxPositions - kept.tokens);
   context.signal.throwIfAborted();
   const afterSequence = await run.nextTurn(tokenIds, checked);
   return { sessionId, events: turnEvents(run, afterSequence, context, deps) };
