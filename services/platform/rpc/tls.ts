@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { createSecureContext } from 'node:tls';
 import { ChannelCredentials, ServerCredentials } from '@grpc/grpc-js';
 import { ServingError } from '../../domain/serving-error.js';
 import type { TlsFiles } from '../config/common-settings.js';
@@ -7,9 +8,11 @@ import type { TlsFiles } from '../config/common-settings.js';
 export function serverCredentials(tls: TlsFiles | null): ServerCredentials {
   if (tls === null) return ServerCredentials.createInsecure();
   const { cert, key, ca } = readTlsFiles(tls);
-  return guard(() =>
-    ServerCredentials.createSsl(ca, [{ private_key: key, cert_chain: cert }], ca !== null),
-  );
+  return guard(() => {
+    // grpc-js looks at them only when it listens, and then blames the address.
+    createSecureContext({ cert, key, ...(ca === null ? {} : { ca }) });
+    return ServerCredentials.createSsl(ca, [{ private_key: key, cert_chain: cert }], ca !== null);
+  });
 }
 
 /** Credentials of a client; it shows its own certificate, and trusts the CA only where one is given. */

@@ -1,9 +1,15 @@
 import { ServingError } from '../../domain/serving-error.js';
 import { SESSION_ID_PATTERN, type SessionRecord } from '../../domain/session-record.js';
+import type { ServerStream } from '../../platform/rpc/server-stream.js';
+import type { Unary } from '../../platform/rpc/unary.js';
 
 /** The part of the session records that the check needs. */
 interface Records {
   load(sessionId: string): Promise<Pick<SessionRecord, 'tenant'> | null>;
+}
+
+interface OfSession {
+  readonly sessionId: string;
 }
 
 /**
@@ -11,16 +17,18 @@ interface Records {
  * one that is not there, so that nobody learns which ids exist.
  *
  * @param tenant of the call (CallContext.tenant); null where API keys are off: all may do all
+ * @param field of the request that names the session
  * @throws ServingError SESSION_NOT_FOUND; BAD_REQUEST for what is no session id
  */
 export async function requireOwnSession(
   sessionId: string,
   tenant: string | null,
   records: Records,
+  field = 'session_id',
 ): Promise<void> {
   if (!SESSION_ID_PATTERN.test(sessionId)) {
-    throw new ServingError('BAD_REQUEST', 'session_id must be 32 hex digits', {
-      fieldViolations: [{ field: 'session_id', description: 'must be 32 hex digits' }],
+    throw new ServingError('BAD_REQUEST', `${field} must be 32 hex digits`, {
+      fieldViolations: [{ field, description: 'must be 32 hex digits' }],
     });
   }
   if (tenant === null) return;
@@ -30,6 +38,28 @@ export async function requireOwnSession(
     'SESSION_NOT_FOUND',
     `session ${sessionId} is unknown or ended more than 10 minutes ago`,
   );
+}
+
+/** A unary method that is called for sessions of the caller's tenant only. */
+export function ownSessionUnary<Request extends OfSession, Response>(
+  handle: Unary<Request, Response>,
+  records: Records,
+): Unary<Request, Response> {
+  return async (request, context) => {
+    await requireOwnSession(request.sessionId, context.tenant, records);
+    return handle(request, context);
+  };
+}
+
+/** A server-streaming method that is called for sessions of the caller's tenant only. */
+export function ownSessionStream<Request extends OfSession, Response>(
+  handle: ServerStream<Request, Response>,
+  records: Records,
+): ServerStream<Request, Response> {
+  return async function* (request, context) {
+    await requireOwnSession(request.sessionId, context.tenant, records);
+    yield* handle(request, context);
+  };
 }
 
 /** True for sessions that a caller of this tenant may see. */

@@ -1,5 +1,4 @@
 import assert from '../../../support/assert.js';
-import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,88 +6,107 @@ import { after, test } from 'node:test';
 import type { TlsFiles } from '../../../../services/platform/config/common-settings.js';
 import { makeClient, unaryCall } from '../../../../services/platform/rpc/client.js';
 import { startServer } from '../../../../services/platform/rpc/server.js';
+import { makeAuthority, TWO_DAYS_AGO, writeCertificate } from '../../../support/certificates.js';
 import { hostRouter, log } from '../../../support/host-router.js';
 
-const skip = spawnSync('openssl', ['version']).status === 0 ? false : 'openssl is not installed';
 const folder = mkdtempSync(join(tmpdir(), 'ls-tls-'));
 after(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-function openssl(...args: string[]): void {
-  execFileSync('openssl', args, { cwd: folder, stdio: 'ignore' });
+const ours = makeAuthority('ours');
+const theirs = makeAuthority('theirs');
+
+/** What a client gets of a server: OK, or the code of its refusal. */
+async function answerTo(tls: TlsFiles | null, address: string): Promise<string> {
+  const client = makeClient('router', address, tls);
+  try {
+    await unaryCall(client, 'getStatus', {}, { timeoutMs: 3_000, unavailable: 'NO_WORKER' });
+    return 'OK';
+  } catch (error) {
+    return error instanceof Error && 'code' in error ? String(error.code) : String(error);
+  } finally {
+    client.close();
+  }
 }
 
-/** A CA and one certificate for localhost that it signed, for server and client alike. */
-function makeCertificate(name: string): TlsFiles {
-  const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
-  const ca = ['-keyout', `${name}-ca.key`, '-out', `${name}-ca.pem`, '-subj', `/CN=${name} CA`];
-  openssl('req', '-x509', ...newKey, '-days', '1', ...ca);
-  openssl(
-    'req',
-    ...newKey,
-    '-keyout',
-    `${name}.key`,
-    '-out',
-    `${name}.csr`,
-    '-subj',
-    `/CN=${name}`,
-  );
-  writeFileSync(join(folder, 'names'), 'subjectAltName=DNS:localhost,IP:127.0.0.1');
-  const signer = ['-CA', `${name}-ca.pem`, '-CAkey', `${name}-ca.key`, '-CAcreateserial'];
-  const out = ['-out', `${name}.pem`, '-days', '1', '-extfile', 'names'];
-  openssl('x509', '-req', '-in', `${name}.csr`, ...signer, ...out);
-  const path = (file: string): string => join(folder, file);
-  return {
-    certPath: path(`${name}.pem`),
-    keyPath: path(`${name}.key`),
-    caPath: path(`${name}-ca.pem`),
-  };
-}
-
-test(
-  'mutual TLS serves a client of the same CA and nobody else, on any address',
-  { skip },
-  async () => {
-    const ours = makeCertificate('ours');
-    const theirs = makeCertificate('theirs');
-    const services = [hostRouter({})];
-    const server = await startServer({ address: '0.0.0.0:0', tls: ours, services, log });
-    const address = server.address.replace('0.0.0.0', '127.0.0.1');
-    const clients: { name: string; tls: TlsFiles | null; works: boolean }[] = [
-      { name: 'ours', tls: ours, works: true },
-      {
-        name: 'a certificate of another CA',
-        tls: { ...theirs, caPath: ours.caPath },
-        works: false,
-      },
-      {
-        name: 'a client that trusts another CA',
-        tls: { ...ours, caPath: theirs.caPath },
-        works: false,
-      },
-      { name: 'no TLS', tls: null, works: false },
+test('mutual TLS serves a client of the same authority and nobody else, on any address', async () => {
+  const tls = writeCertificate(folder, ours);
+  const server = await startServer({
+    ...{ address: '0.0.0.0:0', tls, log },
+    services: [hostRouter({})],
+  });
+  const address = server.address.replace('0.0.0.0', '127.0.0.1');
+  const { caPath } = tls;
+  try {
+    assert.equal(await answerTo(tls, address), 'OK', "the server's own certificate");
+    assert.equal(await answerTo(writeCertificate(folder, ours), address), 'OK', 'a second one');
+    assert.equal(await answerTo(tls, address.replace('127.0.0.1', 'localhost')), 'OK', 'by name');
+    const refused: [string, TlsFiles | null][] = [
+      ['a certificate of another authority', writeCertificate(folder, theirs, ours)],
+      ['a client that trusts another authority', writeCertificate(folder, ours, theirs)],
+      [
+        'a certificate that has ended',
+        { ...writeCertificate(folder, makeAuthority('ours', TWO_DAYS_AGO)), caPath },
+      ],
+      ['no TLS', null],
     ];
-    for (const { name, tls, works } of clients) {
-      const client = makeClient('router', address, tls);
-      const answer = unaryCall(client, 'getStatus', {}, { timeoutMs: 3_000 });
-      if (works) assert.ok(await answer, name);
-      else await assert.rejects(answer, { name: 'ServingError' }, name);
-      client.close();
+    for (const [name, other] of refused) {
+      assert.equal(await answerTo(other, address), 'NO_WORKER', name);
     }
+  } finally {
     await server.close(0);
-  },
-);
-
-test('TLS without a CA does not do on an address that others reach', { skip }, async () => {
-  const tls = { ...makeCertificate('half'), caPath: null };
-  const spec = { address: '0.0.0.0:0', tls, services: [hostRouter({})], log };
-  await assert.rejects(startServer(spec), { code: 'BAD_REQUEST', message: /LONGSHADOW_TLS_CA/ });
+  }
 });
 
-test('a key that does not match its certificate is a clear error', { skip }, async () => {
-  const one = makeCertificate('one');
-  const tls = { ...one, keyPath: makeCertificate('two').keyPath };
+test('a certificate of the right authority that has ended is refused, by servers and by clients', async () => {
+  // The authority still holds; only its leaf is of the day before yesterday.
+  const made = new Date();
+  const authority = makeAuthority('long-lived', made);
+  made.setTime(TWO_DAYS_AGO.getTime());
+  const ended = writeCertificate(folder, authority);
+  made.setTime(Date.now());
+  const good = writeCertificate(folder, authority);
+  for (const [ofServer, ofClient, answer] of [
+    [good, good, 'OK'],
+    [good, ended, 'NO_WORKER'],
+    [ended, good, 'NO_WORKER'],
+  ] as const) {
+    const services = [hostRouter({})];
+    const server = await startServer({ address: '127.0.0.1:0', tls: ofServer, services, log });
+    assert.equal(await answerTo(ofClient, server.address), answer);
+    await server.close(0);
+  }
+});
+
+test("a client's certificate is no server's: it may not be shown for the other use", async () => {
+  const { certificate, key } = ours.leaf('client', ['clientAuth']);
+  const files = writeCertificate(folder, ours);
+  writeFileSync(files.certPath, certificate);
+  writeFileSync(files.keyPath, key);
+  const services = [hostRouter({})];
+  const server = await startServer({ address: '127.0.0.1:0', tls: files, services, log });
+  assert.equal(await answerTo(writeCertificate(folder, ours), server.address), 'NO_WORKER');
+  await server.close(0);
+});
+
+test('TLS without an authority does not do on an address that others reach', async () => {
+  const tls = { ...writeCertificate(folder, ours), caPath: null };
+  for (const address of ['0.0.0.0:0', '[::]:0', '192.0.2.1:0']) {
+    for (const files of [tls, null]) {
+      const spec = { address, tls: files, services: [hostRouter({})], log };
+      const message = /without mutual TLS: set LONGSHADOW_TLS_CERT, .*LONGSHADOW_TLS_CA/;
+      await assert.rejects(startServer(spec), { code: 'BAD_REQUEST', message });
+    }
+  }
+});
+
+test('a key that does not match its certificate is a clear error', async () => {
+  const { keyPath } = writeCertificate(folder, ours);
+  const tls = { ...writeCertificate(folder, ours), keyPath };
   const spec = { address: '127.0.0.1:0', tls, services: [hostRouter({})], log };
-  await assert.rejects(startServer(spec), { name: 'ServingError', code: 'BAD_REQUEST' });
+  await assert.rejects(startServer(spec), {
+    code: 'BAD_REQUEST',
+    message: /TLS files do not work.*LONGSHADOW_TLS_CERT/,
+  });
 });

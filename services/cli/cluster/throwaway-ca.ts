@@ -1,0 +1,118 @@
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { TlsFiles } from '../../platform/config/common-settings.js';
+import { signCertificate, type Usage } from './certificate.js';
+
+/** Clocks that stand a little apart still take a new certificate. */
+const CLOCK_SKEW_MS = 300_000;
+const DAY_MS = 86_400_000;
+/** Where a local cluster listens. */
+const HOSTS = ['127.0.0.1', 'localhost'];
+
+interface KeyPair {
+  readonly publicKey: KeyObject;
+  readonly privateKey: KeyObject;
+}
+
+/** A certificate and its key, PEM. */
+export interface Leaf {
+  readonly certificate: string;
+  readonly key: string;
+}
+
+/** An authority that lives in memory: its key is never written, and gone with this object. */
+export class ThrowawayCa {
+  /** PEM. */
+  readonly certificate: string;
+  readonly #keys = newKeys();
+
+  constructor(
+    private readonly name: string,
+    private readonly now: Date = new Date(),
+  ) {
+    this.certificate = signCertificate({
+      subject: name,
+      publicKey: this.#keys.publicKey,
+      issuer: this.#issuer(),
+      use: 'authority',
+      ...this.#day(),
+    });
+  }
+
+  /** A certificate for this host, good for a day; servers connect to each other, so have both uses. */
+  leaf(subject: string, use: readonly Usage[]): Leaf {
+    const { publicKey, privateKey } = newKeys();
+    const certificate = signCertificate({
+      subject,
+      publicKey,
+      issuer: this.#issuer(),
+      use,
+      ...(use.includes('serverAuth') ? { hosts: HOSTS } : {}),
+      ...this.#day(),
+    });
+    return { certificate, key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString() };
+  }
+
+  #issuer(): { name: string; publicKey: KeyObject; key: KeyObject } {
+    const { publicKey, privateKey } = this.#keys;
+    return { name: this.name, publicKey, key: privateKey };
+  }
+
+  #day(): { notBefore: Date; notAfter: Date } {
+    const now = this.now.getTime();
+    return { notBefore: new Date(now - CLOCK_SKEW_MS), notAfter: new Date(now + DAY_MS) };
+  }
+}
+
+/** Certificates of a local cluster: one a service, and one for its clients. */
+export interface ClusterCertificates {
+  readonly router: TlsFiles;
+  readonly worker: TlsFiles;
+  readonly decode: TlsFiles;
+  readonly client: TlsFiles;
+}
+
+/**
+ * Makes the certificates of a local cluster in a new folder (0700, keys 0600). Clients have an
+ * authority of their own, which the router alone knows: so no client's certificate opens a worker
+ * or a decode, where no API key is asked for.
+ */
+export function writeClusterCertificates(folder: string): ClusterCertificates {
+  mkdirSync(folder, { mode: 0o700 });
+  const write = (file: string, text: string): string => {
+    const path = join(folder, file);
+    writeFileSync(path, text, { mode: 0o600, flag: 'wx' });
+    return path;
+  };
+  const services = new ThrowawayCa('Longshadow services');
+  const clients = new ThrowawayCa('Longshadow clients');
+  const caPath = write('services-ca.crt', services.certificate);
+  const routerCaPath = write('router-ca.crt', services.certificate + clients.certificate);
+  const files = (name: string, leaf: Leaf, ca: string): TlsFiles => ({
+    certPath: write(`${name}.crt`, leaf.certificate),
+    keyPath: write(`${name}.key`, leaf.key),
+    caPath: ca,
+  });
+  const service = (role: string, ca: string): TlsFiles =>
+    files(role, services.leaf(`longshadow ${role}`, ['serverAuth', 'clientAuth']), ca);
+  return {
+    router: service('router', routerCaPath),
+    worker: service('worker', caPath),
+    decode: service('decode', caPath),
+    client: files('client', clients.leaf('longshadow client', ['clientAuth']), caPath),
+  };
+}
+
+/** The variables by which a process finds its files. */
+export function tlsEnvironment(files: TlsFiles): Record<string, string> {
+  return {
+    LONGSHADOW_TLS_CERT: files.certPath,
+    LONGSHADOW_TLS_KEY: files.keyPath,
+    LONGSHADOW_TLS_CA: files.caPath ?? '',
+  };
+}
+
+function newKeys(): KeyPair {
+  return generateKeyPairSync('ec', { namedCurve: 'P-256' });
+}
