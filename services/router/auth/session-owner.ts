@@ -1,15 +1,9 @@
 import { ServingError } from '../../domain/serving-error.js';
 import { SESSION_ID_PATTERN, type SessionRecord } from '../../domain/session-record.js';
-import type { ServerStream } from '../../platform/rpc/server-stream.js';
-import type { Unary } from '../../platform/rpc/unary.js';
 
 /** The part of the session records that the check needs. */
 interface Records {
   load(sessionId: string): Promise<Pick<SessionRecord, 'tenant'> | null>;
-}
-
-interface OfSession {
-  readonly sessionId: string;
 }
 
 /**
@@ -38,28 +32,6 @@ export async function requireOwnSession(
     'SESSION_NOT_FOUND',
     `session ${sessionId} is unknown or ended more than 10 minutes ago`,
   );
-}
-
-/** A unary method that is called for sessions of the caller's tenant only. */
-export function ownSessionUnary<Request extends OfSession, Response>(
-  handle: Unary<Request, Response>,
-  records: Records,
-): Unary<Request, Response> {
-  return async (request, context) => {
-    await requireOwnSession(request.sessionId, context.tenant, records);
-    return handle(request, context);
-  };
-}
-
-/** A server-streaming method that is called for sessions of the caller's tenant only. */
-export function ownSessionStream<Request extends OfSession, Response>(
-  handle: ServerStream<Request, Response>,
-  records: Records,
-): ServerStream<Request, Response> {
-  return async function* (request, context) {
-    await requireOwnSession(request.sessionId, context.tenant, records);
-    yield* handle(request, context);
-  };
 }
 
 /** True for sessions that a caller of this tenant may see. */

@@ -32,7 +32,8 @@ export async function startTurn(
   const { continueSessionId } = owned;
   const arriving = withinIdleLimit(parts, deps.uploadIdleMs);
   if (continueSessionId === null) return startSession(owned, arriving, context, deps);
-  await requireOwnSession(continueSessionId, context.tenant, deps.store.records);
+  const { records } = deps.store;
+  await requireOwnSession(continueSessionId, context.tenant, records, 'continue_session_id');
   return continueSession(owned, continueSessionId, arriving, context, deps);
 }
 
