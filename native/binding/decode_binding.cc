@@ -53,6 +53,9 @@ Napi::Value OpenDecodeSession(const Napi::CallbackInfo& info) {
   const auto engine = HandleFromJs<EngineState>(info[0]);
   const auto store = HandleFromJs<StoreState>(info[1]);
   SessionKey key = SessionKeyFromJs(info[2], engine->info().layer_begin);
+  if (!OriginsFromJs(info[2]).empty()) {
+    RefuseArgument("origins must be empty for decode: the hand-off names them");
+  }
   const std::span<const std::uint8_t> hand_off = ByteViewFromJs(info[3], "handOff");
   static_cast<void>(engine->engine());  // refuses a closed one
   JobThread& thread = engine->environment()->FileThread();

@@ -1,5 +1,6 @@
 #include "from_js.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace longshadow::binding {
@@ -14,17 +15,19 @@ Array TypedArrayFromJs(const Napi::Value& value, napi_typedarray_type type, cons
   return value.As<Array>();
 }
 
+/// The value of a hex digit; -1 for another character.
 int HexDigit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  RefuseArgument("fingerprint must be 32 lower-case hex digits");
+  return -1;
 }
 
-Fingerprint FingerprintFromJs(const Napi::Value& value) {
-  const std::string text = StringFromJs(value, "fingerprint");
+Fingerprint FingerprintFromJs(const Napi::Value& value, const char* name) {
+  const std::string text = StringFromJs(value, name);
   Fingerprint fingerprint{};
-  if (text.size() != 2 * fingerprint.size()) {
-    RefuseArgument("fingerprint must be 32 lower-case hex digits");
+  const auto is_digit = [](char c) { return HexDigit(c) >= 0; };
+  if (text.size() != 2 * fingerprint.size() || !std::all_of(text.begin(), text.end(), is_digit)) {
+    RefuseArgument(std::string(name) + " must be 32 lower-case hex digits");
   }
   for (std::size_t i = 0; i < fingerprint.size(); ++i) {
     fingerprint[i] =
@@ -139,8 +142,23 @@ SessionKey SessionKeyFromJs(const Napi::Value& value, std::int32_t layer_begin) 
   key.epoch = Uint32FromJs(js.Get("epoch"), "epoch");
   key.stage = Uint32FromJs(js.Get("stage"), "stage");
   key.layer_begin = layer_begin;
-  key.fingerprint = FingerprintFromJs(js.Get("fingerprint"));
+  key.fingerprint = FingerprintFromJs(js.Get("fingerprint"), "fingerprint");
   return key;
+}
+
+std::vector<SegmentOrigin> OriginsFromJs(const Napi::Value& key) {
+  const Napi::Value value = ObjectFromJs(key, "key").Get("origins");
+  if (!value.IsArray()) RefuseArgument("origins must be an array");
+  const auto array = value.As<Napi::Array>();
+  std::vector<SegmentOrigin> origins;
+  for (std::uint32_t i = 0; i < array.Length(); ++i) {
+    const Napi::Object js = ObjectFromJs(array.Get(i), "origins[]");
+    origins.push_back(
+        {IntegerFromJs(js.Get("beginToken"), "origins[].beginToken", 0, kMaxSafeInteger),
+         IntegerFromJs(js.Get("endToken"), "origins[].endToken", 0, kMaxSafeInteger),
+         FingerprintFromJs(js.Get("fingerprint"), "origins[].fingerprint")});
+  }
+  return origins;
 }
 
 SamplingParameters SamplingParametersFromJs(const Napi::Value& value) {

@@ -51,6 +51,8 @@ std::vector<std::int64_t> PositionsFromJs(const Napi::Value& value, const char* 
 EngineOptions EngineOptionsFromJs(const Napi::Value& value);
 /// layer_begin is the engine's; JavaScript does not pass it.
 SessionKey SessionKeyFromJs(const Napi::Value& value, std::int32_t layer_begin);
+/// The `origins` of a session key.
+std::vector<SegmentOrigin> OriginsFromJs(const Napi::Value& key);
 SamplingParameters SamplingParametersFromJs(const Napi::Value& value);
 
 }  // namespace longshadow::binding

@@ -22,10 +22,11 @@ Napi::Value OpenPrefillSession(const Napi::CallbackInfo& info) {
   const auto engine = HandleFromJs<EngineState>(info[0]);
   const auto store = HandleFromJs<StoreState>(info[1]);
   const SessionKey key = SessionKeyFromJs(info[2], engine->info().layer_begin);
+  std::vector<SegmentOrigin> origins = OriginsFromJs(info[2]);
   engine->environment()->RequireOpen();
   static_cast<void>(engine->engine());  // refuses a closed one
   auto session = PrefillSession::Open(store->store, key, engine->info().geometry,
-                                      engine->info().config.hidden_size);
+                                      engine->info().config.hidden_size, std::move(origins));
   return HandleToJs(info.Env(), std::make_shared<PrefillState>(engine, std::move(session)));
 }
 

@@ -1,5 +1,12 @@
 import assert from '../support/assert.js';
-import { copyFileSync, mkdirSync, readFileSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -165,6 +172,37 @@ test('wrong fields are named and refused', async () => {
   await refuses('decodeStep', [engine, null]);
   await refuses('appendLogits', [scratch, Uint32Array.of(1), Float64Array.of(1)]);
   assert.equal(native.decodeSessionTokens(scratch), 0, 'nothing was appended');
+});
+
+test('wrong origins are named and refused', async () => {
+  const origin = { beginToken: 0, endToken: 512, fingerprint: 'a'.repeat(32) };
+  const changes: Record<string, unknown>[] = [
+    ...[-512, 100, undefined, 0.5].map((beginToken) => ({ beginToken })),
+    ...[0, 512.5, null, 2 ** 50].map((endToken) => ({ endToken })),
+    ...['a'.repeat(31), 'A'.repeat(32), null].map((fingerprint) => ({ fingerprint })),
+  ];
+  const wrong: unknown[] = [
+    ...[undefined, null, {}, 'all', [null], [7], [origin, origin]],
+    ...changes.map((change) => [{ ...origin, ...change }]),
+  ];
+  const open = loose['openPrefillSession'];
+  assert.ok(open);
+  for (const origins of wrong) {
+    assert.throws(
+      () => open(engine, store.handle, { ...newKey(), origins }),
+      (error) => withCode('INVALID_ARGUMENT')(error) && /origins/.test(String(error)),
+      JSON.stringify(origins),
+    );
+  }
+  // Decode learns them from the hand-off.
+  for (const origins of [undefined, [origin]]) {
+    await refuses('openDecodeSession', [
+      engine,
+      store.handle,
+      { ...newKey(), origins },
+      new Uint8Array(1),
+    ]);
+  }
 });
 
 test('nothing throws in place of rejecting', () => {

@@ -55,6 +55,7 @@ export function newKey(): native.SessionKey {
     epoch: 1,
     stage: 0,
     fingerprint: randomBytes(16).toString('hex'),
+    origins: [],
   };
 }
 

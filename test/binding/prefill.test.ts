@@ -1,4 +1,6 @@
 import assert from '../support/assert.js';
+import { linkSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import * as native from '../../native/ts/index.js';
 import {
@@ -172,6 +174,34 @@ test('a new prefill session adopts the segments of an earlier one', async () => 
   assert.deepEqual(native.prefillSessionSegments(newer), []);
   await native.closePrefillSession(second);
   await native.closePrefillSession(newer);
+});
+
+test('a session goes on from segments that another one made', async () => {
+  const promptEnd = short.answer_positions[0] ?? 0;
+  const answer = short.answer_positions.map((position) => short.ids[position]);
+  const maker = newKey();
+  const first = native.openPrefillSession(engine, store.handle, maker);
+  await native.prefillChunk(first, chunkRequest(short.ids, 0, 1024), ignoreProgress);
+  await native.closePrefillSession(first);
+  const own = { ...newKey(), epoch: 4 };
+  const folder = join(store.root, 'store', own.sessionId);
+  mkdirSync(folder, { mode: 0o700 });
+  for (const kind of ['k', 'v']) {
+    linkSync(
+      join(store.root, 'store', maker.sessionId, `1-0-0-1024.${kind}`),
+      join(folder, `4-0-0-1024.${kind}`),
+    );
+  }
+  const origins = [{ beginToken: 0, endToken: 1024, fingerprint: maker.fingerprint }];
+  const second = native.openPrefillSession(engine, store.handle, { ...own, origins });
+  await native.prefillChunk(second, chunkRequest(short.ids, 1024, promptEnd), ignoreProgress);
+  const handOff = await native.sealPrefillSession(second);
+  await native.closePrefillSession(second);
+  native.removeSessionFiles(store.handle, maker.sessionId);
+  const decode = await native.openDecodeSession(engine, store.handle, own, handOff);
+  assert.deepEqual(await decodeGreedily(engine, decode, answer.length), answer);
+  await native.closeDecodeSession(decode);
+  store.assertNothingHeld();
 });
 
 test('an item of a closed session fails alone', async () => {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 
 #include "longshadow/session_kv.h"
 #include "longshadow/value_store.h"
@@ -66,6 +67,40 @@ TEST_P(EnginePrefill, DecodesAfterTheHandOffAsWithoutAStore) {
   EXPECT_EQ(DecodeGreedy(*engine_, decode, 20), DecodeGreedy(*engine_, scratch, 20));
   EXPECT_EQ(engine_->counters().prefill_chunks, 2);
   EXPECT_EQ(engine_->counters().prefill_tokens, 1100);
+}
+
+/// Links the finished segments of one session under the names of another, as a worker does.
+void LinkSegments(const std::string& store, const SessionKey& from, const SessionKey& to) {
+  const std::filesystem::path folder = store + "/" + to.session_id;
+  std::filesystem::create_directory(folder);
+  std::filesystem::permissions(folder, std::filesystem::perms::owner_all);
+  for (const auto& file : std::filesystem::directory_iterator(store + "/" + from.session_id)) {
+    const std::string name = file.path().filename();
+    std::filesystem::create_hard_link(
+        file.path(), folder / (std::to_string(to.epoch) + name.substr(name.find('-'))));
+  }
+}
+
+TEST_P(EnginePrefill, DecodesOverSegmentsOfAnotherSessionAsOverItsOwn) {
+  const KvGeometry geometry = engine_->info().geometry;
+  const auto alone = OpenSession();
+  Prefill(*alone, 0, 512);
+  Prefill(*alone, 512, 1024);
+  SessionKey other = key_;
+  other.session_id = std::string(32, 'b');
+  other.epoch = 5;
+  other.fingerprint.fill(3);
+  LinkSegments(store_->directory(), key_, other);
+  Prefill(*alone, 1024, 1100);
+
+  const auto session =
+      PrefillSession::Open(store_, other, geometry, kHidden, {{0, 1024, key_.fingerprint}});
+  ASSERT_EQ(session->tokens(), 1024);
+  Prefill(*session, 1024, 1100);
+  const auto decode = DecodeSession::Open(store_, session->Seal(), other, geometry, kHidden);
+  const auto expected = DecodeSession::Open(store_, alone->Seal(), key_, geometry, kHidden);
+  EXPECT_EQ(decode->last_hidden(), expected->last_hidden());
+  EXPECT_EQ(DecodeGreedy(*engine_, decode, 20), DecodeGreedy(*engine_, expected, 20));
 }
 
 TEST_P(EnginePrefill, GivesLogprobsOfPromptTokens) {

@@ -19,7 +19,12 @@ constexpr std::size_t kCrcOffset = 12;
 constexpr std::size_t kHeaderBytes = 120;
 
 HandOff MakeHandOff() {
-  return {2100, LastHidden(3), {{0, 1024, 7, 8}, {1024, 2048, 9, 10}, {2048, 2100, 11, 12}}};
+  Fingerprint maker{};
+  maker.fill(0x5a);
+  const Fingerprint own = MakeKey().fingerprint;
+  return {2100,
+          LastHidden(3),
+          {{0, 1024, 7, 8, maker}, {1024, 2048, 9, 10, own}, {2048, 2100, 11, 12, own}}};
 }
 
 std::vector<std::uint8_t> MakeBytes() {
@@ -45,6 +50,16 @@ TEST(HandOff, ReadsWhatWasWritten) {
   EXPECT_EQ(read.segments[2].end, 2100);
   EXPECT_EQ(read.segments[1].keys_header_crc, 9U);
   EXPECT_EQ(read.segments[1].values_header_crc, 10U);
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(read.segments[i].fingerprint, MakeHandOff().segments[i].fingerprint) << i;
+  }
+}
+
+TEST(HandOff, RefusesAnotherVersion) {
+  std::vector<std::uint8_t> bytes = MakeBytes();
+  ASSERT_EQ(bytes[8], 2);
+  bytes[8] = 1;  // whose segments have no fingerprints
+  EXPECT_EQ(CodeOf([&] { Read(bytes); }), ErrorCode::kDataLoss);
 }
 
 TEST(HandOff, RefusesEveryFlippedBitAndEveryLength) {

@@ -26,6 +26,14 @@ struct SessionKey {
   Fingerprint fingerprint{};
 };
 
+/// Positions [begin, end) whose segments another session, or an earlier plan of this one, made.
+/// They are linked into the session's folder under its own names; their headers are their maker's.
+struct SegmentOrigin {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+  Fingerprint fingerprint{};  // the maker's
+};
+
 /// One finished segment: K and V of positions [begin, end) at a stage, two immutable files.
 struct SegmentInfo {
   std::int64_t begin = 0;
@@ -38,11 +46,15 @@ struct SegmentInfo {
 class PrefillSession {
  public:
   /// Adopts the finished segments of the same key that lie on disk from position 0 on without a
-  /// gap (a restarted worker continues there); removes unfinished files of this key.
+  /// gap (a restarted worker continues there); removes unfinished files of this key. A segment
+  /// within an origin must carry the origin's fingerprint, every other one the key's; one that does
+  /// not is treated as damaged: not adopted, and removed.
+  /// origins: ascending, not overlapping, from multiples of 512 on (kInvalidArgument).
   /// hidden_size: length of the last hidden row kept with each segment.
   static std::shared_ptr<PrefillSession> Open(std::shared_ptr<ValueStore> store,
                                               const SessionKey& key, const KvGeometry& geometry,
-                                              std::int32_t hidden_size);
+                                              std::int32_t hidden_size,
+                                              std::vector<SegmentOrigin> origins = {});
   virtual ~PrefillSession() = default;
 
   virtual const SessionKey& key() const = 0;
@@ -64,7 +76,8 @@ class PrefillSession {
   /// Drops the chunk that BeginChunk opened. Safe to call when none is open.
   virtual void AbandonChunk() = 0;
   /// The hand-off of a fully prefilled session: magic, version, length, CRC32C, key, geometry,
-  /// last hidden row, and the manifest of segments. kInvalidArgument when tokens() == 0.
+  /// last hidden row, and the manifest of segments with each one's fingerprint. kInvalidArgument
+  /// when tokens() == 0.
   virtual std::vector<std::uint8_t> Seal() = 0;
 };
 
@@ -74,7 +87,7 @@ class PrefillSession {
 class DecodeSession {
  public:
   /// Checks the hand-off's length, CRC, key and geometry (kDataLoss on any mismatch) and maps its
-  /// segments read-only.
+  /// segments read-only; each must carry the fingerprint that the hand-off lists for it.
   static std::shared_ptr<DecodeSession> Open(std::shared_ptr<ValueStore> store,
                                              std::span<const std::uint8_t> hand_off,
                                              const SessionKey& expected, const KvGeometry& geometry,

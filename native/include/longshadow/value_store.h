@@ -7,8 +7,9 @@
 namespace longshadow {
 
 struct ValueStoreStatus {
-  std::int64_t file_bytes = 0;      // bytes of files under the directory (all processes)
-  std::int64_t files = 0;           // files under the directory (all processes)
+  std::int64_t file_bytes = 0;      // bytes of files under the directory (all processes); those of
+                                    // a file that sessions share under several names count once
+  std::int64_t files = 0;           // names of files under the directory (all processes)
   std::int64_t mappings = 0;        // segment mappings alive in this process
   std::int64_t mapped_bytes = 0;    // their bytes
   std::int64_t private_bytes = 0;   // private KV pages (generated tails) alive in this process

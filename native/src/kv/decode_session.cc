@@ -89,8 +89,8 @@ DecodeSessionImpl::DecodeSessionImpl(const StoreDirectory& store, const SessionK
   if (!folder.valid()) throw Error(ErrorCode::kDataLoss, "the session's segments are gone");
   const auto hidden_size = static_cast<std::int32_t>(last_hidden_.size());
   for (const HandOffSegment& entry : hand_off.segments) {
-    Segment segment = Segment::Open(
-        folder.get(), {key, geometry, hidden_size, SegmentKind::kKeys, entry.begin, entry.end});
+    Segment segment = Segment::Open(folder.get(), {key, geometry, hidden_size, SegmentKind::kKeys,
+                                                   entry.begin, entry.end, entry.fingerprint});
     if (segment.keys.header_crc() != entry.keys_header_crc ||
         segment.values.header_crc() != entry.values_header_crc) {
       throw Error(ErrorCode::kDataLoss, "a segment is not the one that the hand-off lists");
@@ -132,7 +132,8 @@ std::shared_ptr<DecodeSession> DecodeSession::Open(std::shared_ptr<ValueStore> s
                                                    const SessionKey& expected,
                                                    const KvGeometry& geometry,
                                                    std::int32_t hidden_size) {
-  CheckSpec({expected, geometry, hidden_size, SegmentKind::kKeys, 0, kPageTokens});
+  CheckSpec(
+      {expected, geometry, hidden_size, SegmentKind::kKeys, 0, kPageTokens, expected.fingerprint});
   return std::make_shared<DecodeSessionImpl>(
       AsStoreDirectory(store), expected, geometry,
       ReadHandOff(hand_off, expected, geometry, hidden_size));

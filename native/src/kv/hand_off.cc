@@ -36,7 +36,7 @@ struct HandOffHeader {
 };
 static_assert(sizeof(HandOffHeader) == 120);
 static_assert(std::has_unique_object_representations_v<HandOffHeader>, "no padding bytes");
-static_assert(sizeof(HandOffSegment) == 24);
+static_assert(sizeof(HandOffSegment) == 40);
 static_assert(std::has_unique_object_representations_v<HandOffSegment>, "no padding bytes");
 
 constexpr std::size_t kCrcBegin = offsetof(HandOffHeader, total_length);
@@ -46,7 +46,7 @@ HandOffHeader ExpectedHeader(const SessionKey& key, const KvGeometry& geometry,
                              std::int32_t hidden_size) {
   HandOffHeader header{};
   header.magic = {'L', 'S', 'H', 'A', 'N', 'D', 'O', '\n'};
-  header.version = 1;
+  header.version = 2;  // 2: each segment's fingerprint
   std::copy_n(key.session_id.begin(), header.session_id.size(), header.session_id.begin());
   header.fingerprint = key.fingerprint;
   header.epoch = key.epoch;

@@ -14,6 +14,7 @@ struct HandOffSegment {
   std::int64_t end = 0;
   std::uint32_t keys_header_crc = 0;
   std::uint32_t values_header_crc = 0;
+  Fingerprint fingerprint{};  // of the segment's maker; the key's for the session's own
 };
 
 /// What decode needs of a prefilled session under exact attention.

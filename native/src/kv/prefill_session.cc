@@ -14,6 +14,21 @@
 namespace longshadow {
 namespace {
 
+/// Throws kInvalidArgument unless the origins ascend without overlap and segments can begin there.
+void CheckOrigins(const std::vector<SegmentOrigin>& origins) {
+  std::int64_t position = 0;
+  for (const SegmentOrigin& origin : origins) {
+    if (origin.begin < position || origin.begin % kPageTokens != 0 || origin.end <= origin.begin ||
+        origin.end > kMaxTokens) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "origins must be ascending ranges that do not overlap and begin at multiples of "
+                  "512, got [" +
+                      std::to_string(origin.begin) + ", " + std::to_string(origin.end) + ")");
+    }
+    position = origin.end;
+  }
+}
+
 /// The two files that a chunk is being written into.
 struct OpenChunk {
   OpenChunk(UniqueFd session_folder, const SegmentSpec& spec, const CancellationFlag& cancellation)
@@ -33,9 +48,15 @@ struct OpenChunk {
 class PrefillSessionImpl final : public PrefillSession {
  public:
   PrefillSessionImpl(std::shared_ptr<ValueStore> store, const SessionKey& key,
-                     const KvGeometry& geometry, std::int32_t hidden_size)
-      : store_(std::move(store)), key_(key), geometry_(geometry), hidden_size_(hidden_size) {
-    CheckSpec(Spec(0, kPageTokens));
+                     const KvGeometry& geometry, std::int32_t hidden_size,
+                     std::vector<SegmentOrigin> origins)
+      : store_(std::move(store)),
+        key_(key),
+        geometry_(geometry),
+        hidden_size_(hidden_size),
+        origins_(std::move(origins)) {
+    CheckSpec(OwnSpec(0, kPageTokens));
+    CheckOrigins(origins_);
     Adopt();
   }
 
@@ -59,8 +80,17 @@ class PrefillSessionImpl final : public PrefillSession {
   std::vector<std::uint8_t> Seal() override;
 
  private:
-  SegmentSpec Spec(std::int64_t begin, std::int64_t end) const {
-    return {key_, geometry_, hidden_size_, SegmentKind::kKeys, begin, end};
+  /// Of a segment that this session writes.
+  SegmentSpec OwnSpec(std::int64_t begin, std::int64_t end) const {
+    return {key_, geometry_, hidden_size_, SegmentKind::kKeys, begin, end, key_.fingerprint};
+  }
+  /// Of a segment that is on disk: its maker is the origin's that it lies in.
+  SegmentSpec FoundSpec(std::int64_t begin, std::int64_t end) const {
+    SegmentSpec spec = OwnSpec(begin, end);
+    for (const SegmentOrigin& origin : origins_) {
+      if (origin.begin <= begin && end <= origin.end) spec.maker = origin.fingerprint;
+    }
+    return spec;
   }
   void Adopt();
   bool AdoptNext(int folder_fd, const std::vector<SegmentName>& names);
@@ -72,6 +102,7 @@ class PrefillSessionImpl final : public PrefillSession {
   SessionKey key_;
   KvGeometry geometry_;
   std::int32_t hidden_size_;
+  std::vector<SegmentOrigin> origins_;
   std::vector<Segment> segments_;
   std::optional<OpenChunk> chunk_;
   std::vector<std::byte*> k_pages_;
@@ -107,7 +138,7 @@ void PrefillSessionImpl::Adopt() {
   }
   std::set<std::string> kept;
   for (const Segment& segment : segments_) {
-    const SegmentSpec spec = Spec(segment.info.begin, segment.info.end);
+    const SegmentSpec spec = OwnSpec(segment.info.begin, segment.info.end);
     kept.insert(SegmentFileName(WithKind(spec, SegmentKind::kKeys)));
     kept.insert(SegmentFileName(WithKind(spec, SegmentKind::kValues)));
   }
@@ -124,7 +155,7 @@ bool PrefillSessionImpl::AdoptNext(int folder_fd, const std::vector<SegmentName>
     if (name.kind != SegmentKind::kKeys || name.begin != position) continue;
     if (name.end <= name.begin || name.end > kMaxTokens) continue;
     try {
-      Segment segment = Segment::Open(folder_fd, Spec(name.begin, name.end));
+      Segment segment = Segment::Open(folder_fd, FoundSpec(name.begin, name.end));
       AddPages(segment.keys, segment.values, PagesOf(name.end - name.begin));
       segments_.push_back(std::move(segment));
       return true;
@@ -142,7 +173,7 @@ KvPages PrefillSessionImpl::BeginChunk(std::int64_t begin, std::int64_t end) {
                                                  std::to_string(tokens()) + ", got " +
                                                  std::to_string(begin));
   }
-  const SegmentSpec spec = Spec(begin, end);
+  const SegmentSpec spec = OwnSpec(begin, end);
   CheckSpec(spec);
   chunk_.emplace(AsStoreDirectory(store_).OpenSessionFolder(key_.session_id, true), spec,
                  cancellation_);
@@ -193,7 +224,7 @@ std::vector<std::uint8_t> PrefillSessionImpl::Seal() {
   hand_off.last_hidden.assign(row.begin(), row.end());
   for (const Segment& segment : segments_) {
     hand_off.segments.push_back({segment.info.begin, segment.info.end, segment.keys.header_crc(),
-                                 segment.values.header_crc()});
+                                 segment.values.header_crc(), segment.keys.maker()});
   }
   return WriteHandOff(key_, geometry_, hand_off);
 }
@@ -203,8 +234,10 @@ std::vector<std::uint8_t> PrefillSessionImpl::Seal() {
 std::shared_ptr<PrefillSession> PrefillSession::Open(std::shared_ptr<ValueStore> store,
                                                      const SessionKey& key,
                                                      const KvGeometry& geometry,
-                                                     std::int32_t hidden_size) {
-  return std::make_shared<PrefillSessionImpl>(std::move(store), key, geometry, hidden_size);
+                                                     std::int32_t hidden_size,
+                                                     std::vector<SegmentOrigin> origins) {
+  return std::make_shared<PrefillSessionImpl>(std::move(store), key, geometry, hidden_size,
+                                              std::move(origins));
 }
 
 }  // namespace longshadow

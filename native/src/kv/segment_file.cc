@@ -72,7 +72,7 @@ SegmentFile SegmentFile::Open(int folder_fd, const SegmentSpec& spec) {
   const UniqueFd fd = OpenFinished(folder_fd, spec, expected.file_length);
   SegmentFile file(
       spec, FileMapping(fd.get(), expected.file_length, PROT_READ, SegmentFileName(spec)), false);
-  CheckHeader(file.header(), expected, SegmentFileName(spec));
+  CheckHeader(file.header(), spec);
   const std::span table(file.mapping_.data() + expected.table_offset,
                         static_cast<std::size_t>(spec.Planes()) * sizeof(std::uint32_t));
   if (Crc32c(table) != file.header().table_crc) Lost(spec, "the checksum table is damaged");

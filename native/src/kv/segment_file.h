@@ -46,6 +46,8 @@ class SegmentFile {
   std::uint32_t header_crc() const { return header().header_crc; }
   /// First byte of a page, counted from the segment's first.
   std::byte* Page(std::int64_t page) const;
+  /// Whose bytes these are: see SegmentSpec::maker.
+  const Fingerprint& maker() const { return spec_.maker; }
   /// f32 [hidden_size]; empty for a V file.
   std::span<const float> last_hidden() const;
 

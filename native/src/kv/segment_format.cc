@@ -94,7 +94,7 @@ SegmentHeader ExpectedHeader(const SegmentSpec& spec) {
       header.last_hidden_offset + header.hidden_size * std::int64_t{sizeof(float)}, kDataAlignment);
   header.file_length = header.data_offset + spec.Pages() * spec.geometry.PageBytes();
   std::copy(spec.key.session_id.begin(), spec.key.session_id.end(), header.session_id.begin());
-  header.fingerprint = spec.key.fingerprint;
+  header.fingerprint = spec.maker;
   return header;
 }
 
@@ -103,11 +103,15 @@ std::uint32_t HeaderCrc(SegmentHeader header) {
   return Crc32c(std::as_bytes(std::span(&header, 1)));
 }
 
-void CheckHeader(const SegmentHeader& header, const SegmentHeader& expected,
-                 const std::string& file_name) {
+void CheckHeader(const SegmentHeader& header, const SegmentSpec& spec) {
   const auto refuse = [&](const char* what) {
-    throw Error(ErrorCode::kDataLoss, "segment " + file_name + ": " + what);
+    throw Error(ErrorCode::kDataLoss, "segment " + SegmentFileName(spec) + ": " + what);
   };
+  SegmentHeader expected = ExpectedHeader(spec);
+  if (spec.IsForeign()) {
+    expected.session_id = header.session_id;
+    expected.epoch = header.epoch;
+  }
   if (header.magic != expected.magic) refuse("not a segment file");
   if (header.version != expected.version) refuse("written by another version");
   if (header.header_crc != HeaderCrc(header)) refuse("the header's checksum does not match");

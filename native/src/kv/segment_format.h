@@ -21,7 +21,10 @@ struct SegmentSpec {
   SegmentKind kind = SegmentKind::kKeys;
   std::int64_t begin = 0;  // a multiple of 512
   std::int64_t end = 0;
+  Fingerprint maker{};  // of the session and plan that wrote it; key.fingerprint for our own
 
+  /// Written by another session or plan: its header has that one's session id and epoch.
+  bool IsForeign() const { return maker != key.fingerprint; }
   std::int64_t Pages() const;
   std::int64_t Planes() const;
 };
@@ -68,11 +71,11 @@ void CheckSpec(const SegmentSpec& spec);
 SegmentHeader ExpectedHeader(const SegmentSpec& spec);
 std::uint32_t HeaderCrc(SegmentHeader header);
 
-/// Throws kDataLoss unless `header` has a right CRC and equals `expected` in every other field but
-/// the CRCs of table and last hidden row. Comparing whole headers leaves no field unchecked and no
-/// arithmetic on untrusted numbers.
-void CheckHeader(const SegmentHeader& header, const SegmentHeader& expected,
-                 const std::string& file_name);
+/// Throws kDataLoss unless `header` has a right CRC and equals that of `spec` in every other field
+/// but the CRCs of table and last hidden row. Comparing whole headers leaves no field unchecked and
+/// no arithmetic on untrusted numbers. A foreign segment's session id and epoch are its maker's,
+/// which the fingerprint was made of and stands for.
+void CheckHeader(const SegmentHeader& header, const SegmentSpec& spec);
 
 /// "<epoch>-<stage>-<begin>-<end>.k" or ".v".
 std::string SegmentFileName(const SegmentSpec& spec);

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <set>
 
 #include "kv/kv_counters.h"
 #include "longshadow/error.h"
@@ -53,13 +54,16 @@ std::string WithoutTrailingSlashes(std::string path) {
   return path;
 }
 
-void AddFiles(int folder_fd, ValueStoreStatus& status) {
+/// Files with several names, by inode: the store is one file system.
+using SharedFiles = std::set<ino_t>;
+
+void AddFiles(int folder_fd, SharedFiles& shared, ValueStoreStatus& status) {
   for (const std::string& name : ListDirectory(folder_fd)) {
     struct stat file {};
     if (fstatat(folder_fd, name.c_str(), &file, AT_SYMLINK_NOFOLLOW) != 0) continue;  // just gone
     if (!S_ISREG(file.st_mode)) continue;
     status.files += 1;
-    status.file_bytes += file.st_size;
+    if (file.st_nlink == 1 || shared.insert(file.st_ino).second) status.file_bytes += file.st_size;
   }
 }
 
@@ -116,9 +120,10 @@ UniqueFd StoreDirectory::OpenSessionFolder(const std::string& session_id, bool c
 
 ValueStoreStatus StoreDirectory::Status() const {
   ValueStoreStatus status;
+  SharedFiles shared;
   for (const std::string& name : ListDirectory(fd_.get())) {
     const UniqueFd folder(openat(fd_.get(), name.c_str(), kFolderFlags));
-    if (folder.valid()) AddFiles(folder.get(), status);
+    if (folder.valid()) AddFiles(folder.get(), shared, status);
   }
   const KvCounters& held = ProcessKvCounters();
   status.mappings = held.mappings;
