@@ -1,0 +1,219 @@
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { GenerateHeader } from '../../proto/gen/longshadow/router/v1/GenerateHeader.js';
+import type { GetStatusResponse__Output } from '../../proto/gen/longshadow/router/v1/GetStatusResponse.js';
+import type { RouterServiceClient } from '../../proto/gen/longshadow/router/v1/RouterService.js';
+import { processesOfCluster } from '../../services/cli/cluster/cluster-directories.js';
+import { Cluster, type ClusterOptions } from '../../services/cli/cluster/start-cluster.js';
+import type { SessionRecord } from '../../services/domain/session-record.js';
+import { makeLog } from '../../services/platform/log.js';
+import { makeClient, unaryCall } from '../../services/platform/rpc/client.js';
+import {
+  openSessionStore,
+  type OpenSessionStore,
+} from '../../services/platform/session-store/open-session-store.js';
+import assert from './assert.js';
+import { NEEDLE_MODEL } from './cluster.js';
+import { FaultCall, type CallOptions, type FaultAnswer } from './fault-call.js';
+import { FaultRedis } from './fault-redis.js';
+import { poll } from './poll.js';
+
+const CALL_MS = 10_000;
+
+export interface FaultClusterOptions extends Partial<
+  Pick<ClusterOptions, 'routers' | 'workers' | 'decodes' | 'memberEnvironment' | 'onRestart'>
+> {
+  readonly environment?: NodeJS.ProcessEnv;
+  /** Redis writes an append-only file and reads it at its next start. */
+  readonly redisKeepsData?: boolean;
+  /** Folder of the value store; default: one in shared memory that is removed at the end. */
+  readonly storeBase?: string;
+}
+
+/** A real cluster on a Redis of the test's own, in which whatever dies stays dead until told. */
+export class FaultCluster {
+  readonly #clients = new Map<string, RouterServiceClient>();
+  readonly #references = new Map<string, Promise<FaultAnswer>>();
+
+  private constructor(
+    readonly cluster: Cluster,
+    readonly redis: FaultRedis,
+    /** The cluster's memory, as the services see it. */
+    readonly store: OpenSessionStore,
+    readonly logs: readonly string[],
+    private readonly removeStore: () => void,
+  ) {}
+
+  static async start(options: FaultClusterOptions = {}): Promise<FaultCluster> {
+    const { environment, redisKeepsData, storeBase, ...counts } = options;
+    const base = storeBase ?? mkdtempSync('/dev/shm/longshadow-test-');
+    const removeStore = (): void => {
+      if (storeBase === undefined) rmSync(base, { recursive: true, force: true });
+    };
+    const redis = await FaultRedis.start({ keepsData: redisKeepsData ?? false });
+    const logs: string[] = [];
+    try {
+      const cluster = await Cluster.start({
+        ...{ modelDirectory: NEEDLE_MODEL, workers: 1, ...counts },
+        routerListen: '127.0.0.1:0',
+        storeBase: base,
+        redisUrl: redis.url,
+        environment: { ...process.env, LONGSHADOW_LOG_LEVEL: 'warn', ...environment },
+        readyWithinMs: 120_000,
+        onLog: (role, line) => logs.push(`${role}: ${line}`),
+      });
+      const store = await openSessionStore(redis.url, makeLog('test', 'silent'));
+      return new FaultCluster(cluster, redis, store, logs, removeStore);
+    } catch (error) {
+      await redis.stop();
+      removeStore();
+      throw error;
+    }
+  }
+
+  client(router = 0): RouterServiceClient {
+    const address = this.cluster.routerAddresses[router];
+    if (address === undefined) throw new Error(`there is no router ${router}`);
+    const known = this.#clients.get(address) ?? makeClient('router', address, null);
+    this.#clients.set(address, known);
+    return known;
+  }
+
+  /** Starts a turn; its answer ignores the end of the text unless the header says otherwise. */
+  call(header: GenerateHeader, ids: readonly number[], options?: CallOptions): FaultCall {
+    const routers = (): RouterServiceClient[] =>
+      this.cluster.routerAddresses.map((_, index) => this.client(index));
+    return new FaultCall(routers, { ignoreEos: true, ...header }, ids, options);
+  }
+
+  /** The answer of a request that nothing disturbs; each is run once. */
+  undisturbed(header: GenerateHeader, ids: readonly number[]): Promise<FaultAnswer> {
+    const key = JSON.stringify([header, ids]);
+    const known = this.#references.get(key) ?? this.call(header, ids).answer;
+    this.#references.set(key, known);
+    return known;
+  }
+
+  async status(router = 0): Promise<GetStatusResponse__Output> {
+    return unaryCall(this.client(router), 'getStatus', {}, { timeoutMs: CALL_MS });
+  }
+
+  /** @throws Error if Redis does not know the session */
+  async record(sessionId: string): Promise<SessionRecord> {
+    const record = await this.store.records.load(sessionId);
+    if (record === null) throw new Error(`Redis has no record of ${sessionId}`);
+    return record;
+  }
+
+  /** Waits until the session is where the test wants it. */
+  async recordWhere(
+    sessionId: string,
+    wanted: (record: SessionRecord) => boolean,
+    withinMs = 30_000,
+  ): Promise<SessionRecord> {
+    return poll(() => this.record(sessionId), wanted, withinMs, 2);
+  }
+
+  /** Index of the worker that runs the session's chunks. */
+  async workerOf(sessionId: string): Promise<number> {
+    return indexOf((await this.record(sessionId)).lane[0] ?? '');
+  }
+
+  /** Index of the decode that has the session. */
+  async decodeOf(sessionId: string): Promise<number> {
+    return indexOf((await this.record(sessionId)).decodeId ?? '');
+  }
+
+  /** Stops a process where it is (SIGSTOP), or lets it go on. */
+  pause(role: 'worker' | 'decode' | 'router', index: number): void {
+    this.cluster.member(role, index).signal('SIGSTOP');
+  }
+
+  goOn(role: 'worker' | 'decode' | 'router', index: number): void {
+    this.cluster.member(role, index).signal('SIGCONT');
+  }
+
+  /** Starts the members again that do not run. */
+  async repair(): Promise<void> {
+    for (const role of ['worker', 'decode', 'router'] as const) {
+      const count = this.cluster.members.filter((member) => member.role === role).length;
+      for (let index = 0; index < count; index += 1) {
+        if (!this.cluster.member(role, index).running) await this.cluster.restart(role, index);
+      }
+    }
+  }
+
+  /** Files of sessions in the value store, as `<session>/<file>`. */
+  storeFiles(): string[] {
+    return readdirSync(this.cluster.directories.store, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .flatMap(({ name }) => readdirSync(this.#inStore(name)).map((file) => `${name}/${file}`));
+  }
+
+  /** Absolute path of a file of the store. */
+  storePath(file: string): string {
+    return this.#inStore(file);
+  }
+
+  /** Everything of sessions is gone: in processes, in the store, in Redis. */
+  async isFree(withinMs = 5_000): Promise<void> {
+    await poll(
+      async () => this.#held(),
+      (held) => held.length === 0,
+      withinMs,
+    );
+  }
+
+  /** Ends everything; fails if a process or a file is left. */
+  async stop(): Promise<void> {
+    for (const client of this.#clients.values()) client.close();
+    await this.store.close();
+    await this.cluster.stop();
+    await this.redis.stop();
+    this.removeStore();
+    const { clusterId, store, temporary } = this.cluster.directories;
+    assert.deepEqual(processesOfCluster(clusterId), []);
+    for (const folder of [store, temporary]) assert.throws(() => readdirSync(folder), /ENOENT/);
+  }
+
+  async #held(): Promise<string[]> {
+    const { sessions, members } = await this.status(this.#anyRouter());
+    const held = sessions.map(({ sessionId, state }) => `session ${sessionId} ${state}`);
+    for (const member of members.filter(({ reachable }) => reachable)) {
+      const counts = {
+        sessions: member.sessions,
+        storeFiles: Number(member.storeFiles),
+        mappings: Number(member.mappings),
+        privateBytes: Number(member.privateBytes),
+      };
+      for (const [what, count] of Object.entries(counts)) {
+        if (count !== 0) held.push(`${member.memberId}: ${count} ${what}`);
+      }
+    }
+    const storeIds = new Set((await this.store.fleet.members()).map(({ storeId }) => storeId));
+    for (const storeId of storeIds) {
+      const bytes = await this.store.reservations.reservedBytes(storeId);
+      if (bytes !== 0) held.push(`${bytes} bytes reserved`);
+    }
+    return [...held, ...this.storeFiles()];
+  }
+
+  #anyRouter(): number {
+    const count = this.cluster.routerAddresses.length;
+    for (let index = 0; index < count; index += 1) {
+      if (this.cluster.member('router', index).running) return index;
+    }
+    throw new Error('no router runs');
+  }
+
+  #inStore(name: string): string {
+    return join(this.cluster.directories.store, name);
+  }
+}
+
+/** `worker-1-<cluster>` is 1. */
+function indexOf(memberId: string): number {
+  const index = /^(?:worker|decode)-(\d+)/.exec(memberId)?.[1];
+  if (index === undefined) throw new Error(`"${memberId}" is no member's name`);
+  return Number(index);
+}
