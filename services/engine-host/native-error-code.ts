@@ -1,5 +1,5 @@
 import { NativeError, type NativeErrorCode } from '../../native/ts/index.js';
-import { type ErrorCode, ServingError } from '../domain/serving-error.js';
+import { type ErrorCode, type ErrorDetails, ServingError } from '../domain/serving-error.js';
 
 /** The service's code for each of the engine's. A missing row does not compile. */
 export const CODE_BY_NATIVE_CODE: Readonly<Record<NativeErrorCode, ErrorCode>> = {
@@ -13,11 +13,22 @@ export const CODE_BY_NATIVE_CODE: Readonly<Record<NativeErrorCode, ErrorCode>> =
   INTERNAL: 'INTERNAL',
 };
 
+/** A store is full until some session in it ends. */
+const STORE_FULL: ErrorDetails = {
+  retryAfterMs: 10_000,
+  quota: {
+    subject: 'value store bytes',
+    description: 'the file system of the value store is full',
+  },
+};
+
 /** The ServingError of anything thrown; a bug becomes INTERNAL with its cause kept for the log. */
 export function toServingError(error: unknown): ServingError {
   if (error instanceof ServingError) return error;
   if (error instanceof NativeError) {
-    return new ServingError(CODE_BY_NATIVE_CODE[error.code], error.message, {}, { cause: error });
+    const code = CODE_BY_NATIVE_CODE[error.code];
+    const details = code === 'VALUE_STORE_FULL' ? STORE_FULL : {};
+    return new ServingError(code, error.message, details, { cause: error });
   }
   return new ServingError('INTERNAL', 'internal error', {}, { cause: error });
 }

@@ -167,7 +167,10 @@ function linkFailure(error: unknown): unknown {
       return new ServingError(
         'VALUE_STORE_FULL',
         'the value store has no room for another link',
-        { quota: { subject: 'value store files', description: 'links and inodes of the store' } },
+        {
+          retryAfterMs: 10_000,
+          quota: { subject: 'value store files', description: 'links and inodes of the store' },
+        },
         { cause: error },
       );
     default:

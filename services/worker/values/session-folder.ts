@@ -51,12 +51,12 @@ export function isOwn({ uid, mode }: Stats): boolean {
   return uid === process.geteuid?.() && (mode & OTHERS) === 0;
 }
 
-/** Removes a folder unless it holds something; one that is gone is fine. */
+/** Removes a folder unless it holds something, is gone, or is none. */
 export async function removeIfEmpty(folder: string): Promise<void> {
   try {
     await rmdir(folder);
   } catch (error) {
-    if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes(systemCode(error))) throw error;
+    if (!['ENOENT', 'ENOTEMPTY', 'EEXIST', 'ENOTDIR'].includes(systemCode(error))) throw error;
   }
 }
 

@@ -25,6 +25,7 @@ interface Chunk {
   readonly request: PrefillChunkRequest;
   readonly progress: (share: number) => void;
   readonly finish: () => void;
+  readonly fail: (error: Error) => void;
 }
 
 /** A worker's prefill around a stand-in for the engine, whose chunks end when the test says so. */
@@ -40,7 +41,7 @@ export function makeWorld() {
     removed: [] as [string, number][],
     cancelledMs: [] as number[],
     record: sessionRecord({}) as SessionRecord | null,
-    appendAnswer: null as 'stale-epoch' | 'ended' | null,
+    appendAnswer: null as 'stale-epoch' | 'ended' | 'unknown' | null,
     /** Calls of Redis that fail from now on, one after the other. */
     redisFailures: 0,
     pausedMs: [] as number[],
@@ -92,7 +93,7 @@ export function makeWorld() {
             attentionMicros: 500,
           });
         };
-        chunks.push({ request, progress, finish });
+        chunks.push({ request, progress, finish, fail: reject });
       });
     },
     seal(handle: PrefillSessionHandle): Promise<Uint8Array> {

@@ -1,6 +1,8 @@
 import assert from '../../support/assert.js';
 import { setImmediate as tick } from 'node:timers/promises';
 import { test } from 'node:test';
+import { NativeError } from '../../../native/ts/index.js';
+import { prefillJobId } from '../../../services/domain/prefill-job.js';
 import { DIAGONAL_KEYS } from '../../../services/domain/prefill-cost.js';
 import { ServingError, type ErrorCode } from '../../../services/domain/serving-error.js';
 import type { ProgressEvent } from '../../../services/domain/session-event.js';
@@ -108,7 +110,7 @@ test('many log-probabilities come in several events of at most 2,048', async () 
   assert.deepEqual(last, { position: 5120, tokenId: 9, logprob: -0.5, rank: 4 });
 });
 
-test('log-probabilities survive a Redis that is away: the next run of the job tells them', async () => {
+test('log-probabilities survive a Redis that stays away: the next run of the job tells them', async () => {
   const { run, chunks, state } = makeWorld();
   const withLogprobs = job({ promptLogprobs: [{ beginToken: 1, endToken: 2 }] });
   const done = run(withLogprobs);
@@ -116,15 +118,45 @@ test('log-probabilities survive a Redis that is away: the next run of the job te
   state.redisFailures = Infinity;
   chunks[0]?.finish();
   await assert.rejects(done, refusedWith('REDIS_UNAVAILABLE'));
+  assert.ok(state.pausedMs.reduce((sum, ms) => sum + ms, 0) > 50_000, 'after a long wait');
   state.redisFailures = 0;
   assert.equal((await run(withLogprobs)).alreadyDone, true);
   assert.equal((state.events.at(-1) as ProgressEvent).promptLogprobs.length, 1);
 });
 
-test("a chunk's last events belong to the first turn and keep their ids when it runs again", async () => {
+test('a short gap of Redis costs a chunk nothing, wherever it falls', async () => {
   const { run, chunks, state } = makeWorld();
+  state.redisFailures = 2;
+  const done = run(job({}));
+  await settle();
+  assert.equal(chunks.length, 1, 'the record came at the third try, and the token ids');
+  state.redisFailures = 7;
+  chunks[0]?.finish();
+  assert.equal((await done).alreadyDone, false);
+  assert.deepEqual(state.pausedMs, [100, 200, 100, 200, 400, 800, 1000, 1000, 1000]);
+  const ids = state.appendOptions.map((options) => options?.appendId);
+  assert.equal(ids.length, 8);
+  assert.equal(new Set(ids).size, 1, 'all tries are one append');
+});
+
+test('nobody waits for Redis in a worker that shuts down', async () => {
+  const { run, sessions, chunks, state } = makeWorld();
+  const done = run(job({}));
+  await settle();
+  state.redisFailures = Infinity;
+  chunks[0]?.finish();
+  const failed = assert.rejects(done, refusedWith('REDIS_UNAVAILABLE'));
+  await sessions.closeAll();
+  await failed;
+  assert.ok(state.pausedMs.length < 5);
+});
+
+test("a chunk's last events belong to the record's turn and keep their ids when it runs again", async () => {
+  const { run, chunks, state } = makeWorld();
+  const { turn } = sessionRecord({});
+  state.record = sessionRecord({ turn: { ...turn, number: 2 } });
   const promptLogprobs = [{ beginToken: 1, endToken: 3001 }];
-  const work = job({ endToken: 3584, promptLogprobs, nextTokenId: 9 });
+  const work = job({ endToken: 3584, promptLogprobs, nextTokenId: 9, cachedTokens: 512 });
   const done = run(work);
   await settle();
   chunks[0]?.finish();
@@ -134,7 +166,8 @@ test("a chunk's last events belong to the first turn and keep their ids when it 
   assert.ok(one?.appendId !== undefined && two?.appendId !== undefined);
   assert.notEqual(one.appendId, two.appendId);
   assert.equal(again?.appendId, one.appendId);
-  assert.ok(state.appendOptions.every((options) => options?.turn === 0));
+  assert.ok(state.appendOptions.every((options) => options?.turn === 2));
+  assert.ok(state.events.every((event) => event.type === 'progress' && event.cachedTokens === 512));
 });
 
 test('a finished chunk that is asked for again after its turn leaves the session alone', async () => {
@@ -208,6 +241,111 @@ test('a job of a later epoch releases the older one first', async () => {
   await next;
 });
 
+test('the first chunk of a later epoch removes what older ones left in the store', async () => {
+  const { run, chunks, state } = makeWorld();
+  state.record = sessionRecord({ epoch: 3 });
+  const done = run(job({ epoch: 3 }));
+  await settle();
+  assert.deepEqual(state.removed, [[SESSION, 2]]);
+  chunks[0]?.finish();
+  await done;
+  const next = run(job({ epoch: 3, beginToken: 1024, endToken: 2048 }));
+  await settle();
+  chunks[1]?.finish();
+  await next;
+  assert.equal(state.removed.length, 1, 'once');
+});
+
+test("a release removes files of a session that is not open here: its worker's life is over", async () => {
+  const { run, sessions, state } = makeWorld();
+  assert.equal(await sessions.release(SESSION, 4), 77);
+  assert.deepEqual(state.removed, [[SESSION, 4]]);
+  state.record = sessionRecord({ epoch: 4 });
+  await assert.rejects(run(job({ epoch: 4 })), refusedWith('STALE_EPOCH'));
+});
+
+test("a session's origins reach the engine that adopts its segments", async () => {
+  const { run, jobs, chunks, state } = makeWorld();
+  const origins = [{ beginToken: 0, endToken: 512, fingerprint: 'e'.repeat(32) }];
+  state.record = sessionRecord({ origins });
+  const done = run(job({}));
+  await settle();
+  assert.deepEqual(state.keys[0]?.origins, origins);
+  chunks[0]?.finish();
+  await done;
+
+  const fresh = makeWorld();
+  fresh.state.record = sessionRecord({ origins });
+  fresh.disk.set(`${SESSION} 1`, [{ beginToken: 0, endToken: 1024, bytes: 1 }]);
+  await fresh.jobs.handOff(SESSION, 1);
+  assert.deepEqual(fresh.state.keys[0]?.origins, origins);
+  assert.deepEqual(await jobs.handOff(SESSION, 1), Uint8Array.of(1));
+});
+
+test('a chunk past the reserved tokens is refused, one up to them runs', async () => {
+  const { run, chunks, state } = makeWorld();
+  state.record = sessionRecord({ reservation: { storeId: 's', bytes: 1, tokens: 1024 } });
+  await assert.rejects(run(job({ endToken: 1025 })), refusedWith('RESERVATION_EXCEEDED'));
+  const done = run(job({}));
+  await settle();
+  chunks[0]?.finish();
+  assert.equal((await done).alreadyDone, false);
+});
+
+test('a record of another engine is DATA_LOSS; a payload that is none is JOB_CORRUPT', async () => {
+  const { run, jobs, state } = makeWorld();
+  state.record = sessionRecord({ fingerprint: 'c'.repeat(32) });
+  await assert.rejects(run(job({})), refusedWith('DATA_LOSS'));
+  const id = prefillJobId(job({}));
+  for (const data of [null, '', {}, { ...job({}), endToken: '1024' }]) {
+    await assert.rejects(jobs.run({ id, data, addedUnixMs: 0 }), refusedWith('JOB_CORRUPT'));
+  }
+  assert.deepEqual(state.failedJobs[1], ['unreadable', 'JOB_CORRUPT']);
+});
+
+test('a full store fails the chunk alone: finished segments and the session stay', async () => {
+  const { run, sessions, chunks, state } = makeWorld();
+  const done = run(job({}));
+  await settle();
+  chunks[0]?.finish();
+  await done;
+  const next = job({ beginToken: 1024, endToken: 2048 });
+  const failed = assert.rejects(run(next), (error: unknown) => {
+    assert.ok(error instanceof ServingError && error.code === 'VALUE_STORE_FULL');
+    assert.ok((error.details.retryAfterMs ?? 0) > 0 && error.details.quota !== undefined);
+    return true;
+  });
+  await settle();
+  chunks[1]?.fail(new NativeError('VALUE_STORE_FULL', 'the value store is full'));
+  await failed;
+  assert.equal(sessions.count, 1);
+  assert.deepEqual(state.removed, []);
+  const again = run(next);
+  await settle();
+  chunks[2]?.finish();
+  assert.equal((await again).alreadyDone, false);
+});
+
+for (const [answer, code] of [
+  ['stale-epoch', 'STALE_EPOCH'],
+  ['ended', 'SESSION_ENDED'],
+  ['unknown', 'SESSION_ENDED'],
+] as const) {
+  test(`a stream that answers ${answer} to a finished chunk takes its segment with it`, async () => {
+    const { run, sessions, chunks, state } = makeWorld();
+    const failed = assert.rejects(run(job({})), refusedWith(code));
+    await settle();
+    state.appendAnswer = answer;
+    chunks[0]?.finish();
+    await failed;
+    await settle();
+    assert.equal(sessions.count, 0);
+    assert.equal(state.closed, 1);
+    assert.deepEqual(state.removed, [[SESSION, 1]]);
+    await assert.rejects(run(job({})), refusedWith('STALE_EPOCH'));
+  });
+}
+
 test('a stream that takes no more ends the work and frees the memory', async () => {
   const { run, sessions, chunks, state } = makeWorld();
   const failed = assert.rejects(run(job({})), refusedWith('SESSION_ENDED'));
@@ -229,6 +367,7 @@ test('shutdown interrupts with SHUTTING_DOWN and leaves the files', async () => 
   await failed;
   assert.equal(state.closed, 1);
   assert.deepEqual(state.removed, []);
+  await assert.rejects(run(job({})), refusedWith('SHUTTING_DOWN'));
 });
 
 test('a seal needs the whole prompt, runs once, and is made on demand after a restart', async () => {
