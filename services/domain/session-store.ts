@@ -109,6 +109,7 @@ export interface SessionEvents {
 
 /** Token ids of prompt chunks: packed little-endian uint32 with a CRC32, one key a chunk. */
 export interface TokenIdStore {
+  /** A chunk takes the place of those that begin inside it. */
   put(sessionId: string, beginToken: number, tokenIds: Uint32Array): Promise<void>;
   /** @throws ServingError DATA_LOSS when absent or damaged */
   get(sessionId: string, beginToken: number, endToken: number): Promise<Uint32Array>;

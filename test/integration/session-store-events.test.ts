@@ -64,6 +64,7 @@ const error: SessionEvent = {
   message: 'no worker serves it',
   details: { retryAfterMs: 500 },
 };
+const interrupted: SessionEvent = { type: 'interrupted', code: 'DECODE_LOST', message: 'gone' };
 const queued: SessionEvent = { type: 'queued', workerId: 'worker-1', jobsAhead: 2 };
 
 const everyEvent: SessionEvent[] = [
@@ -84,6 +85,7 @@ const everyEvent: SessionEvent[] = [
     etaMs: null,
     promptLogprobs: [{ position: 1, tokenId: 2, logprob: -0.25, rank: 1 }],
   },
+  { type: 'interrupted', code: 'WORKER_LOST', message: 'worker-1 is gone' },
   token(0, 'Grüße \u{1F600}'),
   finished,
 ];
@@ -99,7 +101,7 @@ test('events are read back as they were appended, with sequences 1, 2, 3', async
     everyEvent.map((event, place) => ({ sequence: place + 1, event })),
   );
   assert.deepEqual(await store.events.read(id, 2, 2), all.slice(2, 4));
-  assert.deepEqual(await store.events.read(id, 5, 10), []);
+  assert.deepEqual(await store.events.read(id, everyEvent.length, 10), []);
 });
 
 test('the log-probability of an impossible token survives JSON', async () => {
@@ -117,6 +119,59 @@ test('what carries another epoch is refused, before and after a new plan', async
   assert.equal(await store.events.append(id, 1, token(0)), 'stale-epoch');
   assert.equal(await store.events.append(id, 3, token(0)), 'stale-epoch');
   assert.equal(await store.events.append(id, 2, token(0)), 1);
+});
+
+test('what carries another attempt of decode is refused, what names none is not', async () => {
+  const id = await newSession();
+  const record = await store.records.load(id);
+  assert.ok(record);
+  const begun = await store.records.compareAndSet(record, { ...record, attempt: 1 }, 'router-1');
+  assert.ok(begun);
+  const append = async (event: SessionEvent, attempt?: number) =>
+    store.events.append(id, 1, event, attempt === undefined ? {} : { attempt });
+  assert.equal(await append(token(0), 1), 1);
+  await store.records.compareAndSet(begun, { ...begun, attempt: 2 }, 'router-1');
+  for (const late of [token(1), finished, interrupted, queued]) {
+    assert.equal(await append(late, 1), 'stale-epoch', late.type);
+    assert.equal(await append(late, 3), 'stale-epoch', late.type);
+  }
+  assert.equal(await append(token(1), 2), 2, 'the new attempt goes on where the old one stopped');
+  assert.equal(await append(queued), 3);
+  assert.equal(await append(error), 4, 'the driver names none');
+});
+
+test('a repetition of what an older attempt had appended answers as the first time', async () => {
+  const id = await newSession();
+  const record = await store.records.load(id);
+  assert.ok(record);
+  const options = { attempt: 0, appendId: 'token-0' };
+  assert.equal(await store.events.append(id, 1, token(0), options), 1);
+  await store.records.compareAndSet(record, { ...record, attempt: 1 }, 'router-1');
+  assert.equal(await store.events.append(id, 1, token(0), options), 1);
+  assert.equal((await store.events.read(id, 0, 10)).length, 1);
+});
+
+test('an interrupted turn goes on: its tokens are counted on', async () => {
+  const id = await newSession();
+  await store.events.append(id, 1, token(0));
+  assert.equal(await store.events.append(id, 1, interrupted), 2);
+  assert.equal(await store.events.append(id, 1, token(0)), 'duplicate');
+  assert.equal(await store.events.append(id, 1, token(1)), 3);
+  await assert.rejects(store.events.beginTurn(id), { code: 'SESSION_BUSY' });
+  assert.equal(await store.events.append(id, 1, finished), 4);
+  assert.equal(await store.events.append(id, 1, interrupted), 'ended');
+});
+
+test('the last sequence is 0 before the first event, and null without a session', async () => {
+  const id = await newSession();
+  assert.equal(await store.events.lastSequence(id), 0);
+  await store.events.append(id, 1, token(0));
+  await store.events.append(id, 1, token(1));
+  assert.equal(await store.events.lastSequence(id), 2);
+  await store.events.append(id, 1, token(1));
+  assert.equal(await store.events.lastSequence(id), 2, 'a refusal is no event');
+  assert.equal(await store.events.lastSequence(randomBytes(16).toString('hex')), null);
+  await assert.rejects(store.events.lastSequence('x'), { code: 'BAD_REQUEST' });
 });
 
 test('a token is appended once: another index than the next is a duplicate', async () => {

@@ -93,6 +93,7 @@ test('an event whose wake-up was lost arrives by the poll', async () => {
   const following = collect(id, 0, 1);
   await new Promise((resolve) => setTimeout(resolve, 100));
   const json = JSON.stringify(token(0));
+  await redis.hset(`longshadow:session:${id}:stream`, 'sequence', 1);
   await redis.xadd(`longshadow:session:${id}:events`, '1-0', 'e', json); // no publish
   assert.deepEqual(sequencesOf(await following), [1]);
 });
@@ -101,6 +102,66 @@ test('follow starts after the given sequence', async () => {
   const id = await newSession();
   for (let i = 0; i < 10; i += 1) await store.events.append(id, 1, token(i));
   assert.deepEqual(sequencesOf(await collect(id, 7, 3)), [8, 9, 10]);
+});
+
+/** Waits for the next event for at most 5 s; null when the stream just ends. */
+async function nextSequence(id: string, afterSequence: number): Promise<number | null> {
+  const signal = AbortSignal.timeout(5_000);
+  for await (const { sequence } of store.events.follow(id, afterSequence, signal)) return sequence;
+  return null;
+}
+
+const lost = { name: 'ServingError', code: 'SESSION_LOST' };
+
+test('a follower of a session without a record rejects at once', async () => {
+  const startedMs = performance.now();
+  await assert.rejects(nextSequence(randomBytes(16).toString('hex'), 0), lost);
+  assert.ok(performance.now() - startedMs < 1_000);
+});
+
+test('a follower waits for the first event of a session that has a record', async () => {
+  const id = await newSession();
+  const waiting = nextSequence(id, 0);
+  await new Promise((resolve) => setTimeout(resolve, 1_300)); // it has looked twice
+  await store.events.append(id, 1, token(0));
+  assert.equal(await waiting, 1);
+});
+
+test('a waiting follower rejects within two seconds when its session is gone', async () => {
+  const [early, late] = [await newSession(), await newSession()];
+  await store.events.append(late, 1, token(0));
+  const waiting = [nextSequence(early, 0), nextSequence(late, 1)];
+  const rejections = Promise.all(waiting.map(async (next) => assert.rejects(next, lost)));
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  const keys = [early, late].flatMap((id) =>
+    ['', ':lease', ':events', ':stream'].map((part) => `longshadow:session:${id}${part}`),
+  );
+  await redis.del(keys);
+  const startedMs = performance.now();
+  await rejections;
+  assert.ok(performance.now() - startedMs < 2_000);
+});
+
+test('a follower rejects when the stream has gone back behind what it read', async () => {
+  const id = await newSession();
+  for (let i = 0; i < 3; i += 1) await store.events.append(id, 1, token(i));
+  const rejected = assert.rejects(nextSequence(id, 3), lost);
+  const key = `longshadow:session:${id}`;
+  await redis.multi().xdel(`${key}:events`, '3-0').hset(`${key}:stream`, 'sequence', 2).exec();
+  await rejected;
+});
+
+test('who follows an ended session reads its events to the end', async () => {
+  const id = await newSession();
+  await store.events.append(id, 1, token(0));
+  const record = await store.records.load(id);
+  assert.ok(record);
+  await store.records.compareAndSet(record, { ...record, state: 'failed' }, 'router-1');
+  assert.equal(await nextSequence(id, 0), 1);
+  const closing: SessionEvent = { type: 'error', code: 'CANCELLED', message: '', details: {} };
+  const waiting = nextSequence(id, 1);
+  await store.events.append(id, 1, closing);
+  assert.equal(await waiting, 2);
 });
 
 test('an abort ends a waiting follower at once and frees its subscription', async () => {

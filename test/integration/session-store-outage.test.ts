@@ -43,6 +43,13 @@ test('a Redis that stands still is REDIS_UNAVAILABLE; when it goes on, so do we'
       store.tokenIds.put(id, 0, Uint32Array.of(1)),
       store.fleet.members(),
       store.reservations.reservedBytes('store'),
+      store.records.undrivenSessionIds(),
+      store.events.lastSequence(id),
+      store.clients.attach(id, 'router-1'),
+      store.driverRequests.send('router-1', { kind: 'evict', sessionId: id }),
+      store.kept.leastRecentlyUsed('store', 1),
+      store.prefixes.find('store', 'a'.repeat(64)),
+      store.fairShares.nextPriority('worker-1', '', 1, false),
     ];
     const results = await Promise.allSettled(calls);
     for (const result of results) {
@@ -131,6 +138,79 @@ test('a command whose reply was lost takes effect once and answers as if nothing
     assert.equal(written?.revision, 2);
     await lost;
     assert.equal((await store.records.load(id))?.nextToken, 512);
+    lost = proxy.loseNextReply();
+    assert.equal(await store.records.takeLease(id, 'router-1'), 'held');
+    await lost;
+    lost = proxy.loseNextReply();
+    await store.tokenIds.put(id, 0, Uint32Array.of(1, 2));
+    await lost;
+    assert.deepEqual(await store.tokenIds.get(id, 0, 2), Uint32Array.of(1, 2));
+  } finally {
+    await store.close();
+    await proxy.close();
+    await server.stop();
+  }
+});
+
+test('a tenant is charged once for a job whose reply was lost, also when several were under way', async () => {
+  const server = await startRedis();
+  const socket = server.url.replace('unix://', '');
+  const proxy = await startLossyProxy(`${socket}.proxy`, socket);
+  const store = await openSessionStore(`unix://${socket}.proxy`, log);
+  const next = async (idle = false) => store.fairShares.nextPriority('w', 'a', 2_048, idle);
+  try {
+    assert.equal(await next(true), 1);
+    let lost = proxy.loseNextReply();
+    assert.equal(await next(), 2);
+    await lost;
+    lost = proxy.loseNextReply();
+    assert.deepEqual(await Promise.all([next(), next(), next()]), [3, 4, 5]);
+    await lost;
+    assert.equal(await next(), 6);
+    lost = proxy.loseNextReply();
+    await store.fairShares.started('w', 4);
+    await lost;
+    assert.equal(await store.fairShares.nextPriority('w', 'b', 1, false), 4);
+    lost = proxy.loseNextReply();
+    assert.equal(await next(true), 1, 'and a beginning happens once');
+    await lost;
+    assert.equal(await next(), 2);
+  } finally {
+    await store.close();
+    await proxy.close();
+    await server.stop();
+  }
+});
+
+test('clients, kept sessions and offers stand as if the reply that was lost had come', async () => {
+  const server = await startRedis();
+  const socket = server.url.replace('unix://', '');
+  const proxy = await startLossyProxy(`${socket}.proxy`, socket);
+  const store = await openSessionStore(`unix://${socket}.proxy`, log);
+  const id = newId();
+  const chain = 'c'.repeat(64);
+  const donor = { sessionId: id, epoch: 1, beginToken: 0, endToken: 8, fingerprint: 'f' };
+  const losing = async <T>(call: () => Promise<T>): Promise<T> => {
+    const lost = proxy.loseNextReply();
+    const answer = await call();
+    await lost;
+    return answer;
+  };
+  try {
+    await store.records.create(newRecord(id), 'router-1');
+    await losing(async () => store.clients.attach(id, 'router-1'));
+    assert.equal(await losing(async () => store.clients.isAttached(id)), true);
+    await losing(async () => store.clients.detach(id, 'router-1'));
+    assert.equal(await store.clients.isAttached(id), false);
+    await losing(async () => store.kept.touch('store', id, 7));
+    assert.deepEqual(await losing(async () => store.kept.leastRecentlyUsed('store', 1)), [id]);
+    await losing(async () => store.kept.remove('store', id));
+    assert.deepEqual(await store.kept.leastRecentlyUsed('store', 1), []);
+    await losing(async () => store.prefixes.publish('store', [{ chain, donor }]));
+    assert.deepEqual(await losing(async () => store.prefixes.find('store', chain)), donor);
+    await losing(async () => store.prefixes.withdraw('store', id, [chain]));
+    assert.equal(await store.prefixes.find('store', chain), null);
+    assert.deepEqual(await losing(async () => store.records.undrivenSessionIds()), []);
   } finally {
     await store.close();
     await proxy.close();

@@ -71,25 +71,6 @@ test('of many writers of one revision exactly one wins', async () => {
   assert.deepEqual(await store.records.load(record.sessionId), won[0]);
 });
 
-test('a lease belongs to one driver until it is dropped or runs out', async () => {
-  const { sessionId } = await created();
-  const lease = `longshadow:session:${sessionId}:lease`;
-  assert.equal(await store.records.takeLease(sessionId, 'router-2'), 'elsewhere');
-  assert.equal(await store.records.takeLease(sessionId, 'router-1'), 'held');
-  const left = await redis.pttl(lease);
-  assert.ok(left > 4_000 && left <= 5_000, `lives ${String(left)} ms`);
-  await store.records.dropLease(sessionId, 'router-2');
-  assert.equal(
-    await store.records.takeLease(sessionId, 'router-2'),
-    'elsewhere',
-    'not his to drop',
-  );
-  await store.records.dropLease(sessionId, 'router-1');
-  assert.equal(await store.records.takeLease(sessionId, 'router-2'), 'held');
-  await redis.pexpire(lease, 0);
-  assert.equal(await store.records.takeLease(sessionId, 'router-1'), 'held', 'ran out');
-});
-
 test('an ended record is no longer active, expires, and does not come back to life', async () => {
   const record = await created();
   await store.tokenIds.put(record.sessionId, 0, Uint32Array.of(1, 2));
@@ -122,11 +103,20 @@ test('expireEnded leaves a living session alone', async () => {
   assert.ok((await store.records.activeSessionIds()).includes(sessionId));
 });
 
-test('a record of another schema version is DATA_LOSS, not a wrong record', async () => {
+test('a record of another schema version is DATA_LOSS that says so, not a wrong record', async () => {
   const { sessionId } = await created();
-  const other = { ...newRecord(sessionId), schemaVersion: 1 };
-  await redis.hset(`longshadow:session:${sessionId}`, 'record', JSON.stringify(other));
-  await assert.rejects(store.records.load(sessionId), { code: 'DATA_LOSS' });
+  const { attempt, origins, ...older } = newRecord(sessionId);
+  assert.deepEqual([attempt, origins.length], [0, 1]);
+  for (const other of [
+    { ...older, schemaVersion: 1, turn: 0 },
+    { ...older, schemaVersion: 3 },
+  ]) {
+    await redis.hset(`longshadow:session:${sessionId}`, 'record', JSON.stringify(other));
+    await assert.rejects(store.records.load(sessionId), {
+      code: 'DATA_LOSS',
+      message: /session record in Redis has another form \(schemaVersion: .*2/,
+    });
+  }
 });
 
 const badIds = ['', 'abc', 'G'.repeat(32), 'A'.repeat(32), `${'a'.repeat(32)}:lease`, '../../etc'];
@@ -168,6 +158,27 @@ test('token ids of one chunk, of a part, and across chunks are read back exactly
   for (const [begin = 0, end = 0] of ranges) {
     assert.deepEqual(await store.tokenIds.get(sessionId, begin, end), ids.slice(begin, end));
   }
+});
+
+test('token ids that are put again take the place of the old ones, however they are cut', async () => {
+  const { sessionId } = await created();
+  const put = async (begin: number, ...ids: number[]) =>
+    store.tokenIds.put(sessionId, begin, Uint32Array.from(ids));
+  const get = async (begin: number, end: number) => [
+    ...(await store.tokenIds.get(sessionId, begin, end)),
+  ];
+  await put(0, 1, 2, 3, 4);
+  await put(4, 5, 6);
+  await put(6, 7, 8); // a turn that was refused, in two chunks
+  await put(4, 50, 60, 70); // and the one that took its place
+  await put(7); // nothing
+  await assert.rejects(get(0, 8), { code: 'DATA_LOSS' }, 'the old end is gone');
+  await put(7, 80);
+  assert.deepEqual(await get(0, 8), [1, 2, 3, 4, 50, 60, 70, 80]);
+  assert.deepEqual(await get(6, 8), [70, 80], 'no old chunk begins at 6');
+  await put(2, 30);
+  assert.deepEqual(await get(1, 3), [2, 30]);
+  await assert.rejects(get(2, 4), { code: 'DATA_LOSS' }, 'not the old id behind the new ones');
 });
 
 test('token ids that are absent or damaged are DATA_LOSS', async () => {

@@ -19,8 +19,10 @@ export const DEFAULT_CONNECTION_LIMITS: ConnectionLimits = {
 
 type ScriptName = keyof typeof SCRIPTS;
 
+type ScriptArgument = string | number | Buffer;
+
 /** ioredis adds a method for every script; these are their types. */
-type ScriptMethods = Record<ScriptName, (...args: (string | number)[]) => Promise<unknown>>;
+type ScriptMethods = Record<ScriptName, (...args: ScriptArgument[]) => Promise<unknown>>;
 
 /**
  * Opens a connection that knows our scripts and waits until it answers.
@@ -90,7 +92,7 @@ async function checkVersion(redis: Redis): Promise<void> {
 export async function runScript(
   redis: Redis,
   name: ScriptName,
-  ...args: (string | number)[]
+  ...args: ScriptArgument[]
 ): Promise<unknown> {
   return answered((redis as unknown as ScriptMethods)[name](...args));
 }

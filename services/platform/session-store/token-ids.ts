@@ -3,7 +3,7 @@ import type { Redis } from 'ioredis';
 import { ServingError } from '../../domain/serving-error.js';
 import type { TokenIdStore } from '../../domain/session-store.js';
 import { sessionKeys, tokenIdsKey, type SessionKeys } from './keys.js';
-import { answered } from './redis-connection.js';
+import { answered, runScript } from './redis-connection.js';
 import { TOKEN_IDS_MS } from './scripts/record-scripts.js';
 
 const CRC_BYTES = 4;
@@ -34,48 +34,55 @@ export function unpackTokenIds(packed: Buffer): Uint32Array {
 export function makeTokenIdStore(redis: Redis): TokenIdStore {
   return {
     put: async (sessionId, beginToken, tokenIds) => {
-      const keys = sessionKeys(sessionId);
-      const key = tokenIdsKey(keys, beginToken);
-      await Promise.all([
-        answered(redis.set(key, packTokenIds(tokenIds), 'PX', TOKEN_IDS_MS)),
-        answered(redis.zadd(keys.tokens, beginToken, String(beginToken))),
-        answered(redis.pexpire(keys.tokens, TOKEN_IDS_MS)),
-      ]);
+      const { tokens } = sessionKeys(sessionId);
+      if (tokenIds.length === 0) return;
+      const endToken = beginToken + tokenIds.length;
+      const packed = packTokenIds(tokenIds);
+      await runScript(redis, 'putTokenIds', tokens, beginToken, endToken, packed, TOKEN_IDS_MS);
     },
 
     get: async (sessionId, beginToken, endToken) => {
-      const keys = sessionKeys(sessionId);
+      const chunks = await storedChunks(redis, sessionKeys(sessionId), beginToken, endToken);
       const wanted = new Uint32Array(endToken - beginToken);
       let position = beginToken;
-      while (position < endToken) {
-        const { begin, ids } = await chunkAt(redis, keys, position);
-        const part = ids.subarray(position - begin, endToken - begin);
-        if (part.length === 0) throw absent(sessionId, position);
+      for (const { begin, end, packed } of chunks) {
+        const ids = unpackTokenIds(packed);
+        const part = ids.subarray(position - begin, end - begin);
         wanted.set(part, position - beginToken);
         position += part.length;
+        if (position < end) break;
       }
+      if (position < endToken) throw absent(sessionId, position);
       return wanted;
     },
   };
+}
 
-  /** The chunk that begins at the position, or else the last one that begins before it. */
-  async function chunkAt(
-    connection: Redis,
-    keys: SessionKeys,
-    position: number,
-  ): Promise<{ begin: number; ids: Uint32Array }> {
-    const exact = await answered(connection.getBuffer(tokenIdsKey(keys, position)));
-    if (exact !== null) return { begin: position, ids: unpackTokenIds(exact) };
-    const [before] = await answered(
-      connection.zrevrangebyscore(keys.tokens, position, 0, 'LIMIT', 0, 1),
-    );
-    const begin = Number(before);
-    const packed =
-      before === undefined ? null : await answered(connection.getBuffer(tokenIdsKey(keys, begin)));
-    return packed === null
-      ? { begin: position, ids: new Uint32Array() }
-      : { begin, ids: unpackTokenIds(packed) };
-  }
+/** A stored chunk: of its ids those of [begin, end) count. */
+interface StoredChunk {
+  readonly begin: number;
+  readonly end: number;
+  readonly packed: Buffer;
+}
+
+/** The chunks that may hold ids of the range, in order; none if its first is in no chunk. */
+async function storedChunks(
+  redis: Redis,
+  keys: SessionKeys,
+  beginToken: number,
+  endToken: number,
+): Promise<StoredChunk[]> {
+  if (beginToken === endToken) return [];
+  const [first] = await answered(redis.zrevrangebyscore(keys.tokens, beginToken, 0, 'LIMIT', 0, 1));
+  if (first === undefined) return [];
+  const found = await answered(redis.zrangebyscore(keys.tokens, first, `(${String(endToken)}`));
+  const begins = found.map(Number);
+  const values = await answered(redis.mgetBuffer(begins.map((begin) => tokenIdsKey(keys, begin))));
+  return begins.map((begin, place) => ({
+    begin,
+    end: begins[place + 1] ?? endToken,
+    packed: values[place] ?? packTokenIds(new Uint32Array()),
+  }));
 }
 
 function absent(sessionId: string, position: number): ServingError {

@@ -123,6 +123,25 @@ return found
 `,
 };
 
+/**
+ * tokens | first position, one past the last, packed ids, token ids ms
+ * Answers 1. What was put before is overwritten as far as the new chunk reaches: chunks that begin
+ * inside go, and of one that began before it, readers use what is in front of the new one.
+ */
+const PUT_TOKEN_IDS: ScriptDefinition = {
+  numberOfKeys: 1,
+  lua: `
+for _, begin in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[1], '(' .. ARGV[2])) do
+  redis.call('DEL', KEYS[1] .. ':' .. begin)
+  redis.call('ZREM', KEYS[1], begin)
+end
+redis.call('SET', KEYS[1] .. ':' .. ARGV[1], ARGV[3], 'PX', ARGV[4])
+redis.call('ZADD', KEYS[1], ARGV[1], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return 1
+`,
+};
+
 export const RECORD_SCRIPTS = {
   createSession: CREATE_SESSION,
   compareAndSetSession: COMPARE_AND_SET,
@@ -130,4 +149,5 @@ export const RECORD_SCRIPTS = {
   dropLease: DROP_LEASE,
   expireEndedSession: EXPIRE_ENDED,
   undrivenSessions: UNDRIVEN,
+  putTokenIds: PUT_TOKEN_IDS,
 } as const;

@@ -51,15 +51,17 @@ return found
 `,
 };
 
-/** prefix | session key prefix. Answers the donor's JSON, or nil; drops one whose session is gone. */
+/** prefix | session key prefix. Answers the donor's JSON as it is, or nil; drops one whose session is
+ * gone. */
 const FIND_PREFIX: ScriptDefinition = {
   numberOfKeys: 1,
   lua: `
 local donor = redis.call('GET', KEYS[1])
 if not donor then return nil end
 local readable, fields = pcall(cjson.decode, donor)
-if not readable or type(fields) ~= 'table' or type(fields.sessionId) ~= 'string' then return donor end
-if redis.call('HGET', ARGV[1] .. fields.sessionId, 'ended') == '0' then return donor end
+local id = readable and type(fields) == 'table' and tostring(fields.sessionId) or ''
+if not string.match(id, '^%x+$') then return donor end
+if redis.call('HGET', ARGV[1] .. id, 'ended') == '0' then return donor end
 redis.call('DEL', KEYS[1])
 return nil
 `,
