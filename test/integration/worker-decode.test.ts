@@ -243,7 +243,7 @@ test('a decode takes no session whose bytes carry another fingerprint', async ()
   await assertNothingHeld();
 });
 
-test('a turn that SIGTERM cuts off ends with SHUTTING_DOWN, not in silence', async () => {
+test('a turn that SIGTERM cuts off is given back, not left in silence', async () => {
   const other = await Lane.start({ DECODE_SHUTDOWN_GRACE_MS: '200' });
   try {
     const session = await other.open(needleSample(0).prompt);
@@ -258,7 +258,7 @@ test('a turn that SIGTERM cuts off ends with SHUTTING_DOWN, not in silence', asy
     other.decode.child.signal('SIGTERM');
     assert.equal((await other.decode.child.exited).code, 0, 'a clean end');
     const last = (await other.store.events.read(sessionId, 0, 1_000_000)).at(-1)?.event;
-    assert.equal(last?.type === 'error' ? last.code : last?.type, 'SHUTTING_DOWN');
+    assert.equal(last?.type === 'interrupted' ? last.code : last?.type, 'SHUTTING_DOWN');
   } finally {
     await other.stop();
   }

@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { Queue, QueueEvents } from 'bullmq';
 import type { GetStatusResponse__Output as DecodeStatus } from '../../proto/gen/longshadow/decode/v1/GetStatusResponse.js';
-import type { StartSessionRequest } from '../../proto/gen/longshadow/decode/v1/StartSessionRequest.js';
 import type { GetStatusResponse__Output as WorkerStatus } from '../../proto/gen/longshadow/worker/v1/GetStatusResponse.js';
 import {
   type ServiceChild,
@@ -29,6 +28,7 @@ import {
   type OpenSessionStore,
 } from '../../services/platform/session-store/open-session-store.js';
 import { MODEL, NEEDLE_MODEL } from './cluster.js';
+import { LaneDecode, type LaneHistory, type LaneTurn } from './lane-decode.js';
 import { type TestRedis, startRedis } from './redis-server.js';
 
 const WORKER_ID = 'worker-test';
@@ -47,20 +47,20 @@ export interface LaneSession {
  */
 export class Lane {
   #workerClient: ServiceTypes['worker']['client'];
-  readonly #decodeClient: ServiceTypes['decode']['client'];
+  readonly #decodes: LaneDecode[] = [];
 
   private constructor(
     readonly redis: TestRedis,
     readonly storeDirectory: string,
     readonly store: OpenSessionStore,
     private worker: ServiceChild,
-    readonly decode: ServiceChild,
+    decode: ServiceChild,
     private readonly queue: Queue<PrefillJob, PrefillJobResult>,
     private readonly queueEvents: QueueEvents,
     private readonly environment: NodeJS.ProcessEnv,
   ) {
     this.#workerClient = makeClient('worker', worker.address, null);
-    this.#decodeClient = makeClient('decode', decode.address, null);
+    this.#decodes.push(new LaneDecode(decode));
   }
 
   static async start(environment: NodeJS.ProcessEnv = {}): Promise<Lane> {
@@ -112,7 +112,7 @@ export class Lane {
       revision: 1,
       state: 'prefilling',
       epoch,
-      attempt: 0,
+      attempt: 1,
       lane: [WORKER_ID],
       decodeId: null,
       turn: {
@@ -204,39 +204,54 @@ export class Lane {
     await this.run(session, { beginToken: total, endToken: total });
   }
 
-  async startDecode(
+  /** The decode that the lane began with. */
+  get decode(): ServiceChild {
+    return this.#firstDecode.service;
+  }
+
+  get #firstDecode(): LaneDecode {
+    const [first] = this.#decodes;
+    if (first === undefined) throw new Error('a lane has a decode');
+    return first;
+  }
+
+  /** Starts another decode of the same store. */
+  async addDecode(environment: NodeJS.ProcessEnv = {}): Promise<LaneDecode> {
+    const place = { ...this.environment, ...environment };
+    const decode = new LaneDecode(await startMember('decode', place, this.storeDirectory));
+    this.#decodes.push(decode);
+    return decode;
+  }
+
+  /** Writes into the record that a decode takes the session once more; returns the session so. */
+  async nextAttempt(session: LaneSession): Promise<LaneSession> {
+    const { records } = this.store;
+    const { sessionId } = session.record;
+    const stored = await records.load(sessionId);
+    if (stored === null) throw new Error('the record is gone');
+    await records.takeLease(sessionId, DRIVER_ID);
+    const next = { ...stored, attempt: stored.attempt + 1 };
+    const record = await records.compareAndSet(stored, next, DRIVER_ID);
+    if (record === null) throw new Error('someone else changed the record');
+    return { ...session, record };
+  }
+
+  startDecode(
     { record, promptIds }: LaneSession,
-    more: {
-      readonly keepSessionMs?: number;
-      readonly maxNewTokens?: number;
-      readonly ignoreEos?: boolean;
-    } = {},
+    more: LaneTurn & LaneHistory = {},
+    decode = this.#firstDecode,
   ): Promise<void> {
-    const request: StartSessionRequest = {
-      sessionId: record.sessionId,
-      epoch: record.epoch,
-      fingerprint: record.fingerprint,
-      workerAddress: this.worker.address,
-      ...turnFields(record, promptIds.length, more),
-    };
-    await unaryCall(this.#decodeClient, 'startSession', request, CALL);
+    return decode.start(record, this.worker.address, promptIds.length, more);
   }
 
   async appendTurn(
     { record, promptIds }: LaneSession,
     tokenIds: readonly number[],
-    more: {
-      readonly keepSessionMs?: number;
-      readonly maxNewTokens?: number;
-      readonly promptLogprobs?: TokenRange[];
-    } = {},
+    more: LaneTurn & Pick<LaneHistory, 'turn'> = {},
+    decode = this.#firstDecode,
   ): Promise<number> {
     await this.store.events.beginTurn(record.sessionId);
-    const { sessionId, epoch } = record;
-    const fields = turnFields(record, promptIds.length + tokenIds.length, more);
-    const request = { sessionId, epoch, tokenIds: [...tokenIds], ...fields };
-    const { beginToken } = await unaryCall(this.#decodeClient, 'appendTurn', request, CALL);
-    return Number(beginToken);
+    return decode.append(record, tokenIds, promptIds.length + tokenIds.length, more);
   }
 
   /** Events of a session until its turn ends, from the one after `afterSequence` on. */
@@ -262,10 +277,8 @@ export class Lane {
     return Number(freedBytes);
   }
 
-  async releaseDecode({ record: { sessionId } }: LaneSession): Promise<number> {
-    const request = { sessionId };
-    const { freedBytes } = await unaryCall(this.#decodeClient, 'releaseSession', request, CALL);
-    return Number(freedBytes);
+  releaseDecode({ record }: LaneSession): Promise<number> {
+    return this.#firstDecode.release(record.sessionId);
   }
 
   workerStatus(): Promise<WorkerStatus> {
@@ -273,7 +286,7 @@ export class Lane {
   }
 
   decodeStatus(): Promise<DecodeStatus> {
-    return unaryCall(this.#decodeClient, 'getStatus', {}, CALL);
+    return this.#firstDecode.status();
   }
 
   /** Ends the worker by a signal and starts another one under the same name. */
@@ -288,13 +301,12 @@ export class Lane {
 
   async stop(): Promise<void> {
     this.#workerClient.close();
-    this.#decodeClient.close();
     await this.queueEvents.close();
     await this.queue.close();
     await this.store.close();
     await Promise.all([
       stopServiceChild(this.worker, 10_000),
-      stopServiceChild(this.decode, 10_000),
+      ...this.#decodes.map((decode) => decode.stop()),
     ]);
     await this.redis.stop();
     rmSync(this.storeDirectory, { recursive: true, force: true });
@@ -316,34 +328,4 @@ function startMember(
   return startServiceChild(role, environment, 60_000, (_role, line) => {
     process.stderr.write(`${role}: ${line}\n`);
   });
-}
-
-function turnFields(
-  record: SessionRecord,
-  promptTokens: number,
-  more: {
-    readonly keepSessionMs?: number;
-    readonly maxNewTokens?: number;
-    readonly promptLogprobs?: TokenRange[];
-    readonly ignoreEos?: boolean;
-  },
-): Pick<StartSessionRequest, 'generation' | 'context'> {
-  return {
-    generation: {
-      temperature: 0,
-      topP: 1,
-      seed: '7',
-      maxNewTokens: more.maxNewTokens ?? 32,
-      ignoreEos: more.ignoreEos ?? false,
-      promptLogprobs: more.promptLogprobs ?? [],
-    },
-    context: {
-      admittedUnixMs: record.createdUnixMs,
-      prefilledUnixMs: Date.now(),
-      promptTokens,
-      workerIds: [...record.lane],
-      keepSessionMs: more.keepSessionMs ?? 0,
-      ...record.policy,
-    },
-  };
 }

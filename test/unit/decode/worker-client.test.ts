@@ -14,6 +14,7 @@ test('a hand-off past its bound is DATA_LOSS; one at the bound is taken', async 
   let bytes = MAX_HAND_OFF_BYTES;
   const operations = {
     handOff: () => Promise.resolve(new Uint8Array(bytes)),
+    reuse: () => assert.fail('not asked for'),
     release: () => Promise.resolve(0),
     status: () => assert.fail('not asked for'),
   };
