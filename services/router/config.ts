@@ -66,6 +66,17 @@ export const ROUTER_SETTINGS = defineSettings('router', {
     min: 1,
     description: 'Sessions that this router drives at a time, kept ones included',
   }),
+  maxSessionsPerTenant: integerSetting({
+    env: 'ROUTER_MAX_SESSIONS_PER_TENANT',
+    default: 0,
+    description: 'Of them, sessions of one tenant; 0: any number',
+  }),
+  maxQueuedJobs: integerSetting({
+    env: 'ROUTER_MAX_QUEUED_JOBS',
+    default: 1_000,
+    min: 1,
+    description: "Jobs on a worker's queue from which on it takes no new session",
+  }),
   maxKeepSessionMs: integerSetting({
     env: 'ROUTER_MAX_KEEP_SESSION_MS',
     default: 3_600_000,
@@ -85,11 +96,18 @@ export const ROUTER_SETTINGS = defineSettings('router', {
     description:
       'File of the API keys that callers must send (`longshadow keys add`), read again when it changes; unset: no key is wanted, and only loopback may be listened on',
   }),
+  recoveryMs: integerSetting({
+    env: 'ROUTER_RECOVERY_MS',
+    default: 600_000,
+    unit: 'ms',
+    description:
+      'How long a session without a deadline waits for another worker or decode after it lost its own',
+  }),
   shutdownGraceMs: integerSetting({
     env: 'ROUTER_SHUTDOWN_GRACE_MS',
     default: 5_000,
     unit: 'ms',
-    description: 'How long calls may run on after SIGTERM',
+    description: 'How long uploads may go on after SIGTERM; sessions go on at other routers',
   }),
   ...TLS_SETTINGS,
 });

@@ -3,10 +3,12 @@ import { ServingError } from '../../domain/serving-error.js';
 import type { Reservation, SessionRecord } from '../../domain/session-record.js';
 import type { Reservations } from '../../domain/session-store.js';
 import { sessionBytes } from './choose-lane.js';
+import { type EvictionStore, reserveEvicting } from './evict-kept.js';
 import { storeFull } from './reserve-lane.js';
 
 /**
- * Makes sure that a kept session's reservation covers its next turn.
+ * Makes sure that a kept session's reservation covers its next turn. Other kept sessions make room
+ * where the store is full.
  *
  * @param tokens what the session may hold at the turn's end
  * @throws ServingError PROMPT_TOO_LONG, VALUE_STORE_FULL; the old reservation stays
@@ -15,7 +17,7 @@ export async function reserveTurn(
   record: SessionRecord,
   worker: FleetMember,
   tokens: number,
-  reservations: Reservations,
+  store: EvictionStore,
 ): Promise<Reservation | null> {
   const { reservation, model, sessionId } = record;
   if (tokens > worker.maxPositions) {
@@ -26,8 +28,10 @@ export async function reserveTurn(
   }
   if (reservation === null || tokens <= reservation.tokens) return reservation;
   const bytes = sessionBytes(tokens, worker.kvBytesPerToken);
-  const { storeId, storeCapacityBytes } = worker;
-  if (await reservations.reserve(storeId, sessionId, bytes, storeCapacityBytes)) {
+  const { storeId } = worker;
+  const capacityBytes = worker.storeCapacityBytes;
+  const heldBytes = reservation.bytes;
+  if (await reserveEvicting({ storeId, sessionId, bytes, heldBytes, capacityBytes }, store)) {
     return { storeId, bytes, tokens };
   }
   throw storeFull(bytes, tokens, model);
