@@ -1,4 +1,5 @@
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
+import type { TlsFiles } from '../../platform/config/common-settings.js';
 import { redisOptions } from '../../platform/redis-url.js';
 import type { ChildExit } from './child-process.js';
 import {
@@ -12,6 +13,11 @@ import { Janitor } from './janitor.js';
 import { Member, type MemberReports, type MemberRole } from './member.js';
 import { redisPlan, servicePlan } from './member-plans.js';
 import type { ServiceRole } from './service-child.js';
+import {
+  type ClusterCertificates,
+  tlsEnvironment,
+  writeClusterCertificates,
+} from './throwaway-ca.js';
 
 /** What a local cluster is made of. */
 export interface ClusterOptions {
@@ -31,6 +37,8 @@ export interface ClusterOptions {
   readonly environment: NodeJS.ProcessEnv;
   /** More of it for one member; over all else. */
   readonly memberEnvironment?: (role: ServiceRole, index: number) => NodeJS.ProcessEnv;
+  /** Mutual TLS with certificates made for this cluster alone, which end with it. */
+  readonly tls?: boolean;
   /** Bound for each service to open its model and listen. */
   readonly readyWithinMs: number;
   readonly onLog: (role: ServiceRole, line: string) => void;
@@ -72,6 +80,7 @@ export class Cluster {
   };
   readonly #failure: Promise<string>;
   readonly #reports: MemberReports;
+  #certificates: ClusterCertificates | null = null;
   #stopping: Promise<void> | null = null;
 
   private constructor(
@@ -116,6 +125,11 @@ export class Cluster {
   /** Of the first router. */
   get routerAddress(): string {
     return this.member('router', 0).address;
+  }
+
+  /** What a client shows and trusts, if the cluster has certificates of its own. */
+  get clientTls(): TlsFiles | null {
+    return this.#certificates?.client ?? null;
   }
 
   get routerAddresses(): readonly string[] {
@@ -166,6 +180,9 @@ export class Cluster {
     const onSpawn = (pid: number): void => {
       janitor.waitFor(pid);
     };
+    if (options.tls === true) {
+      this.#certificates = writeClusterCertificates(join(directories.temporary, 'tls'));
+    }
     if (options.redisUrl === null) {
       await this.#start(redisPlan(directories.temporary, environment, onSpawn));
     }
@@ -181,7 +198,8 @@ export class Cluster {
     const start = async (role: ServiceRole, index: number): Promise<void> => {
       const name = `${role}-${String(index)}${suffix}`;
       const listen = role === 'router' ? portAfter(routerListen, index) : ANY_PORT;
-      const more = memberEnvironment?.(role, index) ?? {};
+      const tls = this.#certificates === null ? {} : tlsEnvironment(this.#certificates[role]);
+      const more = { ...tls, ...memberEnvironment?.(role, index) };
       const start = { role, name, listen, place, more, readyWithinMs, onLog, onSpawn };
       await this.#start(servicePlan(start));
     };

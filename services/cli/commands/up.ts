@@ -13,6 +13,7 @@ interface UpFlags {
   readonly routerListen: string;
   readonly store?: string;
   readonly redis?: string;
+  readonly tls?: boolean;
   readonly logLevel: string;
   readonly json?: boolean;
 }
@@ -31,6 +32,7 @@ Examples:
   longshadow up --workers 2 --model models/needle --router-listen 127.0.0.1:7000
   longshadow up --routers 2 --workers 2 --decodes 2
   longshadow up --router-listen 127.0.0.1:0 --json
+  longshadow up --tls
   longshadow up --redis unix:///run/redis/redis.sock`;
 
 /** Folder of the model that the project carries; the same from sources and from dist. */
@@ -55,6 +57,7 @@ export function addUpCommand(program: Command): void {
     )
     .option('--store <directory>', 'base of the value store; default: /dev/shm/longshadow-<uid>')
     .option('--redis <url>', 'a Redis that runs', redisUrl)
+    .option('--tls', 'mutual TLS, with certificates that are made for this cluster and a day')
     .addOption(
       new Option('--log-level <level>', "the services' log on standard error")
         .choices(['silent', 'error', 'warn', 'info', 'debug', 'trace'])
@@ -106,6 +109,7 @@ function startCluster(flags: UpFlags, signal: AbortSignal): Promise<Cluster> {
     routerListen: flags.routerListen,
     storeBase: flags.store ?? null,
     redisUrl,
+    tls: flags.tls ?? false,
     environment: { ...process.env, LONGSHADOW_LOG_LEVEL: flags.logLevel },
     readyWithinMs: READY_WITHIN_MS,
     onLog: (_role, line) => process.stderr.write(`${line}\n`),
@@ -123,6 +127,7 @@ function asJson(cluster: Cluster): string {
     temporary: cluster.directories.temporary,
     clusterId: cluster.directories.clusterId,
     members: cluster.members,
+    tls: cluster.clientTls,
   });
 }
 
@@ -132,7 +137,15 @@ function describe(cluster: Cluster): string {
   );
   return [
     ...members,
-    `ready: npm run -s longshadow -- status --router ${cluster.routerAddress}`,
+    `ready: npm run -s longshadow -- status ${connectionOf(cluster)}`,
     'Ctrl-C stops everything.',
   ].join('\n');
+}
+
+/** How the command line reaches the first router. Its certificate also names localhost. */
+function connectionOf({ routerAddress, clientTls: tls }: Cluster): string {
+  if (tls === null) return `--router ${routerAddress}`;
+  const router = routerAddress.replace(/^127\.0\.0\.1:/, 'localhost:');
+  const { certPath, keyPath, caPath } = tls;
+  return `--router ${router} --tls-cert ${certPath} --tls-key ${keyPath} --tls-ca ${caPath ?? ''}`;
 }

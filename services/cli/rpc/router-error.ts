@@ -15,7 +15,7 @@ export function routerError(error: unknown, address: string): Error {
   return new RouterUnreachable(
     `UNAVAILABLE: no router answers at ${address} (${cause.details}): ` +
       'check --router, or start a cluster with `npm run -s longshadow -- up`; ' +
-      'a router with TLS wants LONGSHADOW_TLS_CERT, LONGSHADOW_TLS_KEY and LONGSHADOW_TLS_CA',
+      'a router with TLS wants --tls-cert, --tls-key and --tls-ca (LONGSHADOW_TLS_CERT, _KEY, _CA)',
     { cause },
   );
 }

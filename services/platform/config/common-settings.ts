@@ -70,7 +70,9 @@ export function tlsFiles(settings: {
   const { tlsCertPath: certPath, tlsKeyPath: keyPath, tlsCaPath: caPath } = settings;
   if (certPath === null && keyPath === null && caPath === null) return null;
   if (certPath === null || keyPath === null) {
-    throw new Error('LONGSHADOW_TLS_CERT and LONGSHADOW_TLS_KEY must be set together');
+    throw new Error(
+      'LONGSHADOW_TLS_CERT and LONGSHADOW_TLS_KEY (--tls-cert, --tls-key) must be set together',
+    );
   }
   return { certPath, keyPath, caPath };
 }
