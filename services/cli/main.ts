@@ -1,8 +1,10 @@
 import { Command } from 'commander';
 import { addDemoCommand } from './commands/demo.js';
 import { addEngineCommands } from './commands/engine-commands.js';
+import { addForkCommand } from './commands/fork.js';
 import { addGenerateCommand } from './commands/generate.js';
 import { addModelsCommand } from './commands/models-inspect.js';
+import { addResumeCommand } from './commands/resume.js';
 import { addStatusCommand } from './commands/status.js';
 import { addUpCommand } from './commands/up.js';
 import { describeError } from './output/describe-error.js';
@@ -24,6 +26,8 @@ const program = new Command('longshadow')
 
 addUpCommand(program);
 addGenerateCommand(program);
+addResumeCommand(program);
+addForkCommand(program);
 addStatusCommand(program);
 addModelsCommand(program);
 addEngineCommands(program);

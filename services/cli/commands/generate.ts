@@ -5,25 +5,21 @@ import { ServingError } from '../../domain/serving-error.js';
 import type { TokenRange } from '../../domain/token-range.js';
 import { readJson, readTokenIds } from '../engine/token-ids-file.js';
 import { describeError } from '../output/describe-error.js';
-import { formatBytes, formatCount, formatDuration, tokensPerSecond } from '../output/format.js';
-import { PrefillProgress } from '../output/prefill-progress.js';
-import type { AnswerEvent, AnswerReport } from '../rpc/answer-events.js';
 import type { ChatMessage, Prompt } from '../rpc/prompt-parts.js';
-import { RouterClient, type GenerateOptions } from '../rpc/router-client.js';
-import { EXIT_INTERRUPTED } from './exit-status.js';
+import type { GenerateOptions } from '../rpc/to-header.js';
+import { followAnswer } from './follow-answer.js';
 import {
   collectRange,
   finiteNumber,
-  hostPort,
   integerFrom,
   LEAST_INT32,
   MOST_INT32,
   MOST_UINT32,
   unsigned64,
 } from './option-parsers.js';
+import { addRouterOptions, type RouterFlags } from './router-options.js';
 
-interface GenerateFlags {
-  readonly router: string;
+interface GenerateFlags extends RouterFlags {
   readonly model: string;
   readonly prompt?: string;
   readonly file?: string;
@@ -40,6 +36,10 @@ interface GenerateFlags {
   readonly cache?: 'full' | 'shadowkv' | 'locret';
   readonly maxPromptTokens?: number;
   readonly deadlineMs?: number;
+  readonly tenant?: string;
+  readonly priority?: 'low' | 'normal' | 'high';
+  readonly onDisconnect?: 'cancel' | 'keep';
+  readonly resumeGraceMs?: number;
   readonly keepSessionMs?: number;
   readonly continue?: string;
   readonly promptLogprobs: TokenRange[];
@@ -53,49 +53,26 @@ Examples:
   cat book.txt | longshadow generate --router 127.0.0.1:7000 --model needle -
   longshadow generate --router 127.0.0.1:7000 --model needle --chat messages.json --json
   longshadow generate --router 127.0.0.1:7000 --model needle --ids ids.json --prompt-logprobs 1:100
+  longshadow generate --router 127.0.0.1:7000,127.0.0.1:7001 --model needle --file book.txt \\
+    --priority low --on-disconnect keep
 
+Of several routers, another goes on with the answer where one dies.
 A chat file is [{"role": "user", "content": "..."}]. An ids file is [1, 2, 3] or {"ids": [1, 2, 3]}.`;
 
 export function addGenerateCommand(program: Command): void {
-  program
+  const command = program
     .command('generate')
     .description('Upload a prompt and stream the answer')
-    .argument('[input]', 'a single dash: the prompt comes on standard input')
-    .requiredOption('--router <host:port>', 'address of the router', hostPort)
+    .argument('[input]', 'a single dash: the prompt comes on standard input');
+  addRouterOptions(command)
     .requiredOption('--model <name>', 'a served model, as `longshadow status` names it')
     .option('--prompt <text>', 'the prompt')
     .option('--file <path>', 'UTF-8 file with the prompt')
     .option('--ids <path>', 'JSON file with token ids')
-    .option('--chat <path>', 'JSON file with chat messages')
-    .option('--max-new-tokens <count>', 'tokens to generate at most', integerFrom(1, MOST_UINT32))
-    .option('--temperature <number>', '0 is greedy', finiteNumber)
-    .option(
-      '--top-k <count>',
-      'keep the k likeliest tokens; 0: all',
-      integerFrom(LEAST_INT32, MOST_INT32),
-    )
-    .option('--top-p <share>', 'keep the smallest set with this probability', finiteNumber)
-    .option('--seed <number>', 'same seed, same tokens', unsigned64)
-    .option('--stop <text...>', 'texts that end the answer')
-    .option('--ignore-eos', "do not stop at the model's end-of-sequence tokens")
-    .addOption(
-      new Option('--policy <name>', "how prefill attends; default: the model's").choices([
-        'dense',
-        'minference',
-        'flexprefill',
-      ]),
-    )
-    .addOption(
-      new Option('--cache <name>', "what decode keeps; default: the model's").choices([
-        'full',
-        'shadowkv',
-        'locret',
-      ]),
-    )
-    .option('--max-prompt-tokens <count>', 'what memory is reserved for', integerFrom(1))
-    .option('--deadline-ms <ms>', 'cancel after this time', integerFrom(LEAST_INT32))
-    .option('--keep-session-ms <ms>', 'keep the session for another turn', integerFrom(0))
-    .option('--continue <session>', 'continue a kept session')
+    .option('--chat <path>', 'JSON file with chat messages');
+  addAnswerOptions(command);
+  addSessionOptions(command);
+  command
     .option(
       '--prompt-logprobs <begin:end>',
       'positions of prompt tokens to score; may be repeated (see --json)',
@@ -109,90 +86,70 @@ export function addGenerateCommand(program: Command): void {
     });
 }
 
+/** How tokens are made. */
+function addAnswerOptions(command: Command): void {
+  command
+    .option('--max-new-tokens <count>', 'tokens to generate at most', integerFrom(1, MOST_UINT32))
+    .option('--temperature <number>', '0 is greedy', finiteNumber)
+    .option(
+      '--top-k <count>',
+      'keep the k likeliest tokens; 0: all',
+      integerFrom(LEAST_INT32, MOST_INT32),
+    )
+    .option('--top-p <share>', 'keep the smallest set with this probability', finiteNumber)
+    .option('--seed <number>', 'same seed, same tokens', unsigned64)
+    .option('--stop <text...>', 'texts that end the answer')
+    .option('--ignore-eos', "do not stop at the model's end-of-sequence tokens");
+  addChoice(command, '--policy <name>', "how prefill attends; default: the model's", [
+    'dense',
+    'minference',
+    'flexprefill',
+  ]);
+  addChoice(command, '--cache <name>', "what decode keeps; default: the model's", [
+    'full',
+    'shadowkv',
+    'locret',
+  ]);
+}
+
+/** What a session may take, and how long it lives. */
+function addSessionOptions(command: Command): void {
+  command
+    .option('--max-prompt-tokens <count>', 'what memory is reserved for', integerFrom(1))
+    .option('--deadline-ms <ms>', 'cancel after this time', integerFrom(LEAST_INT32))
+    .option('--tenant <name>', "who pays; default: the API key's tenant");
+  addChoice(command, '--priority <share>', "share of the workers' time; default: normal", [
+    'low',
+    'normal',
+    'high',
+  ]);
+  addChoice(command, '--on-disconnect <what>', 'when this client goes; default: cancel', [
+    'cancel',
+    'keep',
+  ]);
+  command
+    .option(
+      '--resume-grace-ms <ms>',
+      'how long the session runs on without a client; default: 60000',
+      integerFrom(0),
+    )
+    .option('--keep-session-ms <ms>', 'keep the session for another turn', integerFrom(0))
+    .option('--continue <session>', 'continue a kept session');
+}
+
+function addChoice(
+  command: Command,
+  flag: string,
+  description: string,
+  choices: readonly string[],
+): void {
+  command.addOption(new Option(flag, description).choices(choices));
+}
+
 async function generate(input: string | undefined, flags: GenerateFlags): Promise<void> {
   const prompt = await readPrompt(input, flags);
-  const client = new RouterClient(flags.router, process.env);
-  const interrupt = new AbortController();
-  const onInterrupt = (): void => {
-    interrupt.abort();
-  };
-  process.once('SIGINT', onInterrupt);
-  try {
-    const events = client.generate(toOptions(flags), prompt, interrupt.signal);
-    if (flags.json === true) {
-      for await (const event of events) process.stdout.write(`${JSON.stringify(event)}\n`);
-    } else {
-      await showAnswer(events);
-    }
-  } catch (error) {
-    if (!interrupt.signal.aborted) throw error;
-    process.stderr.write('\ncancelled\n');
-    process.exitCode = EXIT_INTERRUPTED;
-  } finally {
-    process.removeListener('SIGINT', onInterrupt);
-    client.close();
-  }
-}
-
-/** Progress and figures to stderr, the answer to stdout. */
-async function showAnswer(events: AsyncIterable<AnswerEvent>): Promise<void> {
-  const progress = new PrefillProgress(process.stderr, () => performance.now());
-  try {
-    for await (const event of events) {
-      switch (event.type) {
-        case 'accepted':
-          break;
-        case 'queued':
-          process.stderr.write(
-            `queued behind ${formatCount(event.jobsAhead)} jobs on ${event.workerId}\n`,
-          );
-          break;
-        case 'progress':
-          progress.update(
-            event.processedTokens,
-            event.totalTokens,
-            event.cachedTokens,
-            event.etaMs,
-          );
-          break;
-        case 'token':
-          progress.stop();
-          process.stdout.write(event.text);
-          break;
-        case 'finished':
-          process.stdout.write(`${event.text}\n`);
-          process.stderr.write(`${describeReport(event.sessionId, event.report)}\n`);
-          break;
-        case 'error':
-          break;
-      }
-    }
-  } finally {
-    progress.stop();
-  }
-}
-
-/** The figures of a turn in one or two lines. */
-export function describeReport(sessionId: string, report: AnswerReport): string {
-  const prefilled = report.promptTokens - report.cachedTokens;
-  const figures = [
-    `${formatCount(report.promptTokens)} prompt tokens` +
-      (report.cachedTokens > 0 ? ` (${formatCount(report.cachedTokens)} cached)` : ''),
-    `prefill ${formatCount(tokensPerSecond(prefilled, report.prefillMs))} tokens/s`,
-    `first token after ${formatDuration(report.timeToFirstTokenMs)}`,
-    `${formatCount(report.completionTokens)} new tokens` +
-      (report.completionTokens > 1
-        ? ` at ${tokensPerSecond(report.completionTokens - 1, report.decodeMs).toFixed(1)} tokens/s`
-        : ''),
-    `KV ${formatBytes(report.segmentBytes + report.privateBytes)}`,
-    `${report.prefillPolicy} prefill, ${report.cachePolicy} cache`,
-    `ended by ${report.finishReason}`,
-  ];
-  const kept =
-    report.keptUntilUnixMs === null
-      ? ''
-      : `\nkept until ${new Date(report.keptUntilUnixMs).toISOString()}: --continue ${sessionId}`;
-  return figures.join(', ') + kept;
+  const options = toOptions(flags);
+  await followAnswer(flags, (routers, lasting) => routers.generate(options, prompt, lasting));
 }
 
 function toOptions(flags: GenerateFlags): GenerateOptions {

@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from 'commander';
 import { redisOptions } from '../../platform/redis-url.js';
+import { SESSION_ID_PATTERN } from '../../domain/session-record.js';
 import type { TokenRange } from '../../domain/token-range.js';
 
 /** Of an unsigned 32-bit field: a larger number would wrap around on the wire. */
@@ -43,6 +44,19 @@ export function hostPort(text: string): string {
     throw new InvalidArgumentError('want HOST:PORT, as 127.0.0.1:7000.');
   }
   return text;
+}
+
+/** `host:port,host:port`, each once. */
+export function hostPortList(text: string): [string, ...string[]] {
+  const [first, ...others] = new Set(text.split(',').map(hostPort));
+  if (first === undefined) throw new InvalidArgumentError('want HOST:PORT.');
+  return [first, ...others];
+}
+
+/** A session's id. */
+export function sessionId(text: string): string {
+  if (SESSION_ID_PATTERN.test(text)) return text;
+  throw new InvalidArgumentError('want 32 hex digits.');
 }
 
 /** A Redis URL, checked where its option is known by name. */

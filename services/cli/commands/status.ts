@@ -1,8 +1,7 @@
 import type { Command } from 'commander';
 import { formatBytes, formatCount, formatTable } from '../output/format.js';
 import type { ClusterMemberStatus, ClusterStatus } from '../rpc/cluster-status.js';
-import { RouterClient } from '../rpc/router-client.js';
-import { hostPort } from './option-parsers.js';
+import { addRouterOptions, openRouters, type RouterFlags } from './router-options.js';
 
 const EXAMPLES = `
 Examples:
@@ -10,21 +9,21 @@ Examples:
   longshadow status --router 127.0.0.1:7000 --json | jq '.members[].residentBytes'`;
 
 export function addStatusCommand(program: Command): void {
-  program
+  const command = program
     .command('status')
-    .description('Show members, memory and sessions of a cluster')
-    .requiredOption('--router <host:port>', 'address of the router', hostPort)
+    .description('Show members, memory and sessions of a cluster');
+  addRouterOptions(command)
     .option('--json', 'one JSON object on standard output')
     .addHelpText('after', EXAMPLES)
-    .action(async ({ router, json }: { router: string; json?: boolean }) => {
-      const client = new RouterClient(router, process.env);
+    .action(async (flags: RouterFlags & { json?: boolean }) => {
+      const routers = openRouters(flags);
       try {
-        const status = await client.status();
+        const status = await routers.status();
         process.stdout.write(
-          `${json === true ? JSON.stringify(status) : describeStatus(status)}\n`,
+          `${flags.json === true ? JSON.stringify(status) : describeStatus(status)}\n`,
         );
       } finally {
-        client.close();
+        routers.close();
       }
     });
 }

@@ -8,6 +8,7 @@ const PLAIN_EVERY_MS = 5_000;
 export class PrefillProgress {
   readonly #bar: SingleBar | null;
   #state: 'new' | 'running' | 'stopped' = 'new';
+  #isRestarted = false;
   #startedMs = 0;
   #startTokens = 0;
   #writtenMs = -Infinity;
@@ -36,7 +37,7 @@ export class PrefillProgress {
     if (this.#state === 'new') {
       this.#state = 'running';
       this.#startedMs = now;
-      this.#startTokens = cachedTokens;
+      this.#startTokens = this.#isRestarted ? processedTokens : cachedTokens;
       this.#bar?.start(1, 0, { figures: '' });
     }
     const rate = tokensPerSecond(processedTokens - this.#startTokens, now - this.#startedMs);
@@ -55,6 +56,14 @@ export class PrefillProgress {
       this.#writtenMs = now;
       this.#writePlain();
     }
+  }
+
+  /** As stop(), but what comes next shows again: from where it stands then. */
+  restart(): void {
+    this.stop();
+    this.#state = 'new';
+    this.#isRestarted = true;
+    this.#writtenMs = -Infinity;
   }
 
   /** Ends the bar, once; what is written next begins on a line of its own. */

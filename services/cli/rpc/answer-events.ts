@@ -1,5 +1,6 @@
 import type { FinishReason, PromptLogprob } from '../../domain/session-event.js';
 import type { GenerateResponse__Output } from '../../../proto/gen/longshadow/router/v1/GenerateResponse.js';
+import type { ResumeResponse__Output } from '../../../proto/gen/longshadow/router/v1/ResumeResponse.js';
 import type { Finished__Output } from '../../../proto/gen/longshadow/router/v1/Finished.js';
 import type { Progress__Output } from '../../../proto/gen/longshadow/router/v1/Progress.js';
 import type { PromptLogprob__Output } from '../../../proto/gen/longshadow/router/v1/PromptLogprob.js';
@@ -24,7 +25,7 @@ export interface AnswerReport {
   readonly keptUntilUnixMs: number | null;
 }
 
-/** What a client of Generate sees, in its own words. */
+/** What a client of Generate or Resume sees, in its own words. */
 export type AnswerEvent = { readonly sessionId: string; readonly sequence: number } & (
   | { readonly type: 'accepted'; readonly model: string; readonly reservedBytes: number }
   | { readonly type: 'queued'; readonly workerId: string; readonly jobsAhead: number }
@@ -36,6 +37,8 @@ export type AnswerEvent = { readonly sessionId: string; readonly sequence: numbe
       readonly etaMs: number | null;
       readonly promptLogprobs: readonly PromptLogprob[];
     }
+  /** The session lost something and goes on elsewhere. */
+  | { readonly type: 'interrupted'; readonly code: string; readonly message: string }
   | {
       readonly type: 'token';
       readonly index: number;
@@ -50,7 +53,9 @@ export type AnswerEvent = { readonly sessionId: string; readonly sequence: numbe
 );
 
 /** Converts one wire event; null for a kind that this client does not know. */
-export function toAnswerEvent(response: GenerateResponse__Output): AnswerEvent | null {
+export function toAnswerEvent(
+  response: GenerateResponse__Output | ResumeResponse__Output,
+): AnswerEvent | null {
   const place = { sessionId: response.sessionId, sequence: Number(response.sequence) };
   if (response.accepted) {
     const { model, reservedBytes } = response.accepted;
@@ -58,6 +63,10 @@ export function toAnswerEvent(response: GenerateResponse__Output): AnswerEvent |
   }
   if (response.queued) return { ...place, type: 'queued', ...response.queued };
   if (response.progress) return { ...place, type: 'progress', ...toProgress(response.progress) };
+  if (response.interrupted) {
+    const { code, message } = response.interrupted;
+    return { ...place, type: 'interrupted', code, message };
+  }
   if (response.token) return { ...place, type: 'token', ...response.token };
   if (response.finished) {
     const { text } = response.finished;

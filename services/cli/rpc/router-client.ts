@@ -1,39 +1,28 @@
 import { once } from 'node:events';
 import { Readable } from 'node:stream';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
-import type { TokenRange } from '../../domain/token-range.js';
-import type { CachePolicy, PrefillPolicy } from '../../domain/policy.js';
+import { DEFAULT_MESSAGE_LIMITS } from '../../platform/rpc/channel-options.js';
 import { makeClient, unaryCall } from '../../platform/rpc/client.js';
 import { tlsFiles } from '../../platform/config/common-settings.js';
 import type { GenerateHeader } from '../../../proto/gen/longshadow/router/v1/GenerateHeader.js';
 import type { GenerateRequest } from '../../../proto/gen/longshadow/router/v1/GenerateRequest.js';
 import type { GenerateResponse__Output } from '../../../proto/gen/longshadow/router/v1/GenerateResponse.js';
+import type { ResumeResponse__Output } from '../../../proto/gen/longshadow/router/v1/ResumeResponse.js';
 import type { RouterServiceClient } from '../../../proto/gen/longshadow/router/v1/RouterService.js';
 import { toAnswerEvent, type AnswerEvent } from './answer-events.js';
 import { toClusterStatus, type ClusterStatus } from './cluster-status.js';
 import { promptParts, type Prompt } from './prompt-parts.js';
 import { routerError } from './router-error.js';
-
-/** What a question asks for besides its prompt; absent means the server's default. */
-export interface GenerateOptions {
-  readonly model: string;
-  readonly maxNewTokens?: number;
-  readonly temperature?: number;
-  readonly topK?: number;
-  readonly topP?: number;
-  readonly seed?: string;
-  readonly stop?: readonly string[];
-  readonly ignoreEos?: boolean;
-  readonly prefillPolicy?: PrefillPolicy;
-  readonly cachePolicy?: CachePolicy;
-  readonly maxPromptTokens?: number;
-  readonly deadlineMs?: number;
-  readonly keepSessionMs?: number;
-  readonly continueSessionId?: string;
-  readonly promptLogprobs?: readonly TokenRange[];
-}
+import { toHeader, type GenerateOptions } from './to-header.js';
 
 const UNARY_OPTIONS = { timeoutMs: 30_000 };
+
+/** A kept session that Fork made. */
+export interface ForkedSession {
+  readonly sessionId: string;
+  readonly keptUntilUnixMs: number;
+  readonly tokens: number;
+}
 
 /** The router as the command line calls it. */
 export class RouterClient {
@@ -41,10 +30,11 @@ export class RouterClient {
 
   /**
    * @param address host:port
-   * @param environment LONGSHADOW_TLS_CERT, LONGSHADOW_TLS_KEY and LONGSHADOW_TLS_CA turn TLS on
+   * @param environment LONGSHADOW_TLS_CERT, LONGSHADOW_TLS_KEY and LONGSHADOW_TLS_CA turn TLS on;
+   *   LONGSHADOW_API_KEY is sent with every call
    */
   constructor(
-    private readonly address: string,
+    readonly address: string,
     environment: NodeJS.ProcessEnv,
   ) {
     const tls = tlsFiles({
@@ -52,7 +42,23 @@ export class RouterClient {
       tlsKeyPath: environment['LONGSHADOW_TLS_KEY'] ?? null,
       tlsCaPath: environment['LONGSHADOW_TLS_CA'] ?? null,
     });
-    this.#client = makeClient('router', address, tls);
+    const apiKey = environment['LONGSHADOW_API_KEY'] ?? '';
+    this.#client = makeClient(
+      'router',
+      address,
+      tls,
+      DEFAULT_MESSAGE_LIMITS,
+      apiKey === '' ? null : apiKey,
+    );
+  }
+
+  /** Whether a connection stands within `ms`. */
+  async isReachable(ms: number): Promise<boolean> {
+    return new Promise((resolve) => {
+      this.#client.waitForReady(Date.now() + ms, (error) => {
+        resolve(error === undefined);
+      });
+    });
   }
 
   /**
@@ -100,6 +106,46 @@ export class RouterClient {
       endUpload();
       await upload;
     }
+  }
+
+  /**
+   * Yields a session's events after a sequence number, until its last turn ends.
+   * @throws ServingError with the router's code
+   */
+  async *resume(
+    sessionId: string,
+    afterSequence: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<AnswerEvent> {
+    const call = this.#client.resume({ sessionId, afterSequence });
+    const cancel = (): void => {
+      call.cancel();
+    };
+    signal.addEventListener('abort', cancel, { once: true });
+    if (signal.aborted) cancel();
+    try {
+      for await (const response of call as AsyncIterable<ResumeResponse__Output>) {
+        const event = toAnswerEvent(response);
+        if (event !== null) yield event;
+      }
+    } catch (error) {
+      throw routerError(error, this.address);
+    } finally {
+      signal.removeEventListener('abort', cancel);
+      call.cancel();
+    }
+  }
+
+  /** @param keepSessionMs 0: as long as the first session */
+  async fork(sessionId: string, keepSessionMs: number): Promise<ForkedSession> {
+    const forked = await this.#unary(
+      unaryCall(this.#client, 'fork', { sessionId, keepSessionMs }, UNARY_OPTIONS),
+    );
+    return {
+      sessionId: forked.sessionId,
+      keptUntilUnixMs: Number(forked.keptUntilUnixMs),
+      tokens: Number(forked.tokens),
+    };
   }
 
   async countTokens(model: string, prompt: Prompt): Promise<number> {
@@ -151,42 +197,3 @@ async function sendPrompt(
   }
   call.end();
 }
-
-function toHeader(options: GenerateOptions): GenerateHeader {
-  const { temperature, topK, topP, seed } = options;
-  return {
-    model: options.model,
-    sampling: {
-      ...(temperature === undefined ? {} : { temperature }),
-      ...(topK === undefined ? {} : { topK }),
-      ...(topP === undefined ? {} : { topP }),
-      ...(seed === undefined ? {} : { seed }),
-    },
-    maxNewTokens: options.maxNewTokens ?? 0,
-    stop: [...(options.stop ?? [])],
-    ignoreEos: options.ignoreEos ?? false,
-    ...(options.prefillPolicy === undefined
-      ? {}
-      : { prefillPolicy: PREFILL_POLICIES[options.prefillPolicy] }),
-    ...(options.cachePolicy === undefined
-      ? {}
-      : { cachePolicy: CACHE_POLICIES[options.cachePolicy] }),
-    maxPromptTokens: options.maxPromptTokens ?? 0,
-    deadlineMs: options.deadlineMs ?? 0,
-    keepSessionMs: options.keepSessionMs ?? 0,
-    continueSessionId: options.continueSessionId ?? '',
-    promptLogprobs: [...(options.promptLogprobs ?? [])],
-  };
-}
-
-const PREFILL_POLICIES = {
-  dense: 'PREFILL_POLICY_DENSE',
-  minference: 'PREFILL_POLICY_MINFERENCE',
-  flexprefill: 'PREFILL_POLICY_FLEXPREFILL',
-} as const;
-
-const CACHE_POLICIES = {
-  full: 'CACHE_POLICY_FULL',
-  shadowkv: 'CACHE_POLICY_SHADOWKV',
-  locret: 'CACHE_POLICY_LOCRET',
-} as const;

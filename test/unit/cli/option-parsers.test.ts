@@ -5,8 +5,10 @@ import {
   collectRange,
   finiteNumber,
   hostPort,
+  hostPortList,
   integerFrom,
   integerList,
+  sessionId,
   unsigned64,
 } from '../../../services/cli/commands/option-parsers.js';
 
@@ -41,3 +43,15 @@ for (const [what, parse] of WRONG) {
     assert.throws(parse, InvalidArgumentError);
   });
 }
+
+test('a list of routers names each once; a session id has 32 hex digits', () => {
+  assert.deepEqual(hostPortList('a:1'), ['a:1']);
+  assert.deepEqual(hostPortList('a:1,b:2,a:1'), ['a:1', 'b:2']);
+  for (const bad of ['', 'a:1,', 'a:1, b', ',a:1']) {
+    assert.throws(() => hostPortList(bad), InvalidArgumentError, bad);
+  }
+  assert.equal(sessionId('0123456789abcdef'.repeat(2)), '0123456789abcdef'.repeat(2));
+  for (const bad of ['', 'x', 'F'.repeat(32)]) {
+    assert.throws(() => sessionId(bad), InvalidArgumentError, bad);
+  }
+});

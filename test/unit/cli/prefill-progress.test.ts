@@ -71,3 +71,22 @@ test('nothing is written for a prompt without progress', () => {
   new PrefillProgress(stream, () => 0).stop();
   assert.equal(text(), '');
 });
+
+test('after a restart it begins anew, and speed counts from there', () => {
+  const { stream, text } = screen(false);
+  let nowMs = 0;
+  const progress = new PrefillProgress(stream, () => nowMs);
+  progress.update(4_000, 12_000, 0, null);
+  progress.restart();
+  nowMs = 1_000;
+  progress.update(2_000, 12_000, 0, null);
+  nowMs = 2_000;
+  progress.update(12_000, 12_000, 0, null);
+  progress.stop();
+  assert.deepEqual(text().split('\n'), [
+    'prefill 4,000 of 12,000 tokens',
+    'prefill 2,000 of 12,000 tokens',
+    'prefill 12,000 of 12,000 tokens, 10,000 tokens/s',
+    '',
+  ]);
+});
