@@ -10,6 +10,8 @@ import {
   openSessionStore,
   type OpenSessionStore,
 } from '../../services/platform/session-store/open-session-store.js';
+import { openConnection } from '../../services/platform/session-store/redis-connection.js';
+import { makeSubscriptions } from '../../services/platform/session-store/subscriptions.js';
 import { poll } from '../support/poll.js';
 import { startRedis, type TestRedis } from '../support/redis-server.js';
 
@@ -61,7 +63,7 @@ test('a router that died no longer counts, though another one kept the key alive
   await redis.zadd(key, Date.now() - 1, 'router-1'); // as it stands 6 s later
   assert.equal(await store.clients.isAttached(id), false);
   await store.clients.attach(id, 'router-2');
-  assert.deepEqual(await redis.zrange(key, 0, -1), ['router-2'], 'and is dropped');
+  assert.deepEqual(await redis.zrange(key, 0, '-1'), ['router-2'], 'and is dropped');
   await redis.pexpire(key, 0);
   assert.equal(await store.clients.isAttached(id), false);
 });
@@ -139,6 +141,27 @@ test('a request of another form is dropped, and the next one is heard', async ()
   );
   assert.deepEqual(requests, [request]);
   stop();
+});
+
+test('listeners are told when they hear again, so that they look for what they missed', async () => {
+  const limits = { commandTimeoutMs: 3_000, openTimeoutMs: 5_000 };
+  const connection = await openConnection(server.url, log, limits);
+  let subscribed = 0;
+  const close = makeSubscriptions(connection, log).listen('longshadow:news', {
+    onMessage: () => undefined,
+    onSubscribed: () => (subscribed += 1),
+  });
+  const times = async (count: number): Promise<unknown> =>
+    poll(
+      () => subscribed,
+      (now) => now === count,
+      5_000,
+    );
+  await times(1);
+  await redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+  await times(2);
+  close();
+  connection.disconnect();
 });
 
 test('what is no name is sent nowhere', async () => {

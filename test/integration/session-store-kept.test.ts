@@ -168,6 +168,7 @@ test('an offer of a session that has ended or is gone is not found', async () =>
 test('an offer of another form is no offer, and anybody may withdraw it', async () => {
   const { sessionId } = await keptSession();
   const donor = donorOf(sessionId);
+  await store.events.append(sessionId, 1, { type: 'queued', workerId: 'w', jobsAhead: 1 });
   const wrong = [
     'no JSON',
     '7',

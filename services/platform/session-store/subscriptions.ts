@@ -32,7 +32,7 @@ export function makeSubscriptions(subscriber: Redis, log: Log): Subscriptions {
   subscriber.on('message', (channel: string, message: string) => {
     for (const listener of [...(listeners.get(channel) ?? [])]) listener.onMessage(message);
   });
-  // Also what ioredis subscribes again by itself: it knows nothing of a subscription that timed out.
+  // ioredis subscribes again by itself, but tells nobody when that is done; twice does no harm.
   subscriber.on('ready', () => {
     subscribe([...listeners.keys()]);
   });
