@@ -5,14 +5,16 @@ import { makeMetrics, startMetricsServer } from '../platform/metrics.js';
 import { redisOptions } from '../platform/redis-url.js';
 import { startServer } from '../platform/rpc/server.js';
 import { openSessionStore } from '../platform/session-store/open-session-store.js';
+import { openApiKeys } from './auth/open-api-keys.js';
 import { closeUnusedRegularly } from './close-unused.js';
 import type { RouterSettings } from './config.js';
-import { makeDriveMetrics } from './drive/drive-metrics.js';
 import { Driver } from './drive/driver.js';
 import { FleetView } from './drive/fleet-view.js';
 import { BullPrefillQueues } from './drive/prefill-queues.js';
+import { makeDriveMetrics } from './metrics.js';
 import { Models } from './models.js';
 import { DecodeClients } from './rpc/decode-client.js';
+import { Relays } from './rpc/relays.js';
 import { makeRouterService } from './rpc/router-service.js';
 import { WorkerClients } from './rpc/worker-client.js';
 
@@ -28,11 +30,12 @@ export async function runRouter(
   const log = makeLog('router');
   const metrics = makeMetrics('router');
   const tls = tlsFiles(settings);
+  const apiKeys = await openApiKeys(settings, log);
   const models = await Models.load(settings.models);
   const store = await openSessionStore(settings.redisUrl, log);
   const workers = new WorkerClients(tls);
   const decodes = new DecodeClients(tls);
-  const queues = new BullPrefillQueues(redisOptions(settings.redisUrl), log);
+  const queues = new BullPrefillQueues(redisOptions(settings.redisUrl), store.fairShares, log);
   const fleet = new FleetView(store.fleet, FLEET_MAX_AGE_MS, () => performance.now());
   const driverId = `router-${randomBytes(4).toString('hex')}`;
   const driver = new Driver(
@@ -40,15 +43,20 @@ export async function runRouter(
       ...{ store, fleet, queues, workers, decodes, driverId, log },
       nowUnixMs: () => Date.now(),
       metrics: makeDriveMetrics(metrics),
+      recoveryMs: settings.recoveryMs,
     },
     settings,
   );
   const clients = [workers, decodes];
   const stopSweeping = closeUnusedRegularly({ fleet, driver, queues, clients }, log);
   const { defaultMaxPromptTokens, uploadIdleMs } = settings;
+  const relays = new Relays(store.clients, driverId, log);
   const service = makeRouterService(
-    { models, driver, store, fleet, workers, decodes, log, defaultMaxPromptTokens, uploadIdleMs },
-    { log, metrics },
+    {
+      ...{ models, driver, store, fleet, workers, decodes, log, relays },
+      ...{ defaultMaxPromptTokens, uploadIdleMs },
+    },
+    { log, metrics, authenticate: apiKeys?.authenticate },
   );
   const server = await startServer({
     address: settings.listenAddress,
@@ -67,8 +75,10 @@ export async function runRouter(
   await aborted(shutdownSignal);
   server.setServing(false);
   stopSweeping();
-  await driver.shutDown();
+  await driver.shutDown(settings.shutdownGraceMs);
+  relays.stop();
   await server.close(settings.shutdownGraceMs);
+  apiKeys?.close();
   await queues.close();
   workers.close();
   decodes.close();

@@ -1,22 +1,23 @@
 import { ServingError } from '../../domain/serving-error.js';
-import { MAX_TURN_TOKENS } from '../../domain/turn.js';
 import type { PromptEncoder, PromptPart } from '../tokenizer/prompt-encoder.js';
 
 /**
  * Encodes all parts of a turn on a kept session.
- * @throws ServingError EMPTY_PROMPT; PROMPT_TOO_LONG past 4,096 tokens; the encoder's refusals
+ * @param mostTokens positions that the model has left
+ * @throws ServingError EMPTY_PROMPT; PROMPT_TOO_LONG past mostTokens; the encoder's refusals
  */
 export async function collectTurn(
   parts: AsyncIterable<PromptPart>,
   encoder: PromptEncoder,
+  mostTokens: number,
 ): Promise<number[]> {
   const ids: number[] = [];
   const take = (more: Uint32Array): void => {
     for (const id of more) ids.push(id);
-    if (ids.length + encoder.waitingTokens <= MAX_TURN_TOKENS) return;
+    if (ids.length + encoder.waitingTokens <= mostTokens) return;
     throw new ServingError(
       'PROMPT_TOO_LONG',
-      `a turn on a kept session may have at most ${String(MAX_TURN_TOKENS)} tokens; shorten it, or send the whole conversation as a new session`,
+      `the model has positions for ${String(mostTokens)} more tokens in this session; shorten the turn`,
     );
   };
   for await (const part of parts) take(await encoder.append(part));

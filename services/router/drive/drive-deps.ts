@@ -1,3 +1,4 @@
+import type { ErrorCode } from '../../domain/serving-error.js';
 import type { SessionStore } from '../../domain/session-store.js';
 import type { Log } from '../../platform/log.js';
 import type { FleetView } from './fleet-view.js';
@@ -16,6 +17,8 @@ export interface DriveDeps {
   readonly log: Log;
   readonly nowUnixMs: () => number;
   readonly metrics: DriveMetrics;
+  /** How long a session without a deadline waits for a worker or decode after it lost its own. */
+  readonly recoveryMs: number;
 }
 
 /** What the driver measures. */
@@ -26,4 +29,16 @@ export interface DriveMetrics {
   tokens(model: string, counts: { computed: number; cached: number; generated: number }): void;
   /** 'finished', or the code of the error that ended the session. */
   ended(outcome: string): void;
+  /** The session got a new lane. */
+  replanned(cause: ErrorCode): void;
+  /** Another decode took the turn. */
+  decodeReplaced(cause: ErrorCode): void;
+  /** Bytes did not match: of a job, or of a session's segments or hand-off. */
+  corruption(place: 'job' | 'session'): void;
+  /** This router drives a session whose driver was gone. */
+  tookOver(state: string): void;
+  /** Prompt tokens that were linked instead of prefilled. */
+  prefixReused(tokens: number): void;
+  /** A kept session was ended for the memory that it held. */
+  evicted(): void;
 }

@@ -4,19 +4,22 @@ import { ServingError } from '../../domain/serving-error.js';
 import {
   ENDED_STATES,
   SESSION_ID_PATTERN,
-  SESSION_SCHEMA_VERSION,
   type SessionRecord,
 } from '../../domain/session-record.js';
-import { sessionFingerprint } from '../../platform/fingerprint.js';
+import type { DriverRequest } from '../../domain/session-store.js';
 import { checkHeader, type CheckedHeader, type HeaderLimits } from '../admission/check-header.js';
 import type { GenerationHeader } from '../admission/generation-header.js';
 import { type PlacedSession, reserveLane } from '../admission/reserve-lane.js';
 import { resolvePolicy } from '../admission/resolve-policy.js';
+import { refuseTenantAtLimit } from '../admission/tenant-limit.js';
 import { servedModel, type ServedModel } from '../admission/served-model.js';
 import type { DriveDeps } from './drive-deps.js';
-import { endOrphan } from './end-orphan.js';
+import { forkSession } from './fork-session.js';
 import type { KeptState } from './kept-state.js';
-import { sessionBusy, SessionRun } from './session-run.js';
+import { makeRecord } from './make-record.js';
+import { type PlacedRecord, sessionBusy, SessionRun } from './session-run.js';
+import { SessionTransfer } from './session-transfer.js';
+import { watchUndriven } from './take-over.js';
 
 /** How long a turn's end may take to be written down. */
 const TURN_END_MS = 1_000;
@@ -24,6 +27,10 @@ const TURN_END_MS = 1_000;
 export interface DriverLimits extends HeaderLimits {
   /** Sessions that one router drives at a time, kept ones included. */
   readonly maxSessions: number;
+  /** Of them, those of one tenant; 0: any number. */
+  readonly maxSessionsPerTenant: number;
+  /** Jobs on a worker's queue from which on it takes no new session. */
+  readonly maxQueuedJobs: number;
 }
 
 /** Of the call that carries a header. */
@@ -32,9 +39,14 @@ export interface CallFacts {
   readonly traceparent: string | null;
 }
 
-/** A kept session that is to take another turn. */
-export interface KeptTurn {
+/** A session that was admitted. */
+export interface OpenedSession {
   readonly run: SessionRun;
+  readonly model: ServedModel;
+}
+
+/** A kept session that is to take another turn. */
+export interface KeptTurn extends OpenedSession {
   readonly kept: KeptState;
   readonly checked: CheckedHeader;
 }
@@ -43,21 +55,34 @@ export interface KeptTurn {
 export class Driver {
   readonly #runs = new Map<string, SessionRun>();
   /** Sessions between their header and their place in #runs. */
-  readonly #opening = new Set<Promise<SessionRun>>();
+  readonly #opening = new Set<Promise<OpenedSession>>();
+  readonly #transfer: SessionTransfer;
   #shuttingDown = false;
+  readonly #stops: (() => void)[];
   /** Ends whose words Redis has not taken are given up when it aborts. */
   readonly #stopped = new AbortController();
 
   constructor(
     private readonly deps: DriveDeps,
     private readonly limits: DriverLimits,
-  ) {}
+  ) {
+    this.#transfer = new SessionTransfer(deps);
+    const onRequest = (request: DriverRequest): void => {
+      this.#requested(request).catch((error: unknown) => {
+        deps.log.warn({ err: error, ...request }, 'a request of another router failed');
+      });
+    };
+    this.#stops = [
+      deps.store.driverRequests.listen(deps.driverId, onRequest),
+      watchUndriven(deps, async (sessionId) => this.#adopt(sessionId)),
+    ];
+  }
 
   /**
    * Checks a header completely, reserves memory, creates the session and starts to drive it.
    * @throws ServingError refusals; nothing has happened then
    */
-  async open(header: GenerationHeader, call: CallFacts): Promise<SessionRun> {
+  async open(header: GenerationHeader, call: CallFacts): Promise<OpenedSession> {
     this.#refuseWhenFull();
     const opening = this.#open(header, call);
     this.#opening.add(opening);
@@ -66,51 +91,72 @@ export class Driver {
     return opening;
   }
 
-  async #open(header: GenerationHeader, call: CallFacts): Promise<SessionRun> {
-    const members = await this.deps.fleet.members();
+  async #open(header: GenerationHeader, call: CallFacts): Promise<OpenedSession> {
+    const { deps } = this;
+    const members = await deps.fleet.members();
     const model = servedModel(header.model, members);
     const checked = this.#check(header, model, call);
+    this.#refuseTenantWhenFull(checked.tenant);
     const policy = resolvePolicy(header, model);
     const sessionId = randomBytes(16).toString('hex');
     const tokens = checked.maxPromptTokens + checked.generation.stopping.maxNewTokens;
     const placedSessions = this.#placedSessions();
     const placed = await reserveLane(
       { sessionId, model, tokens, members, placedSessions },
-      this.deps.store.reservations,
+      { store: deps.store, queues: deps.queues, maxQueuedJobs: this.limits.maxQueuedJobs },
     );
+    const { traceparent } = call;
+    const nowUnixMs = deps.nowUnixMs();
     const record = makeRecord({
-      sessionId,
-      model,
-      checked,
-      placed,
-      policy,
-      call,
-      now: this.deps.nowUnixMs(),
+      ...{ sessionId, model, checked, placed, policy, traceparent, nowUnixMs },
     });
-    return this.#start(record, placed);
+    return { run: await this.#start(record, placed), model };
   }
 
   /**
-   * The kept session that a header continues, with the header checked. Waits a moment for a turn
-   * whose end is just being written down.
+   * The kept session that a header continues, with the header checked; taken from the router that
+   * drives it, if need be. Waits a moment for a turn whose end is just being written down.
    * @throws ServingError SESSION_NOT_FOUND, SESSION_BUSY, SESSION_ENDED, or the header's refusals
    */
-  async resume(header: GenerationHeader, sessionId: string, call: CallFacts): Promise<KeptTurn> {
+  async continueKept(
+    header: GenerationHeader,
+    sessionId: string,
+    call: CallFacts,
+  ): Promise<KeptTurn> {
     if (this.#shuttingDown) throw shuttingDown();
     const members = await this.deps.fleet.members();
     const model = servedModel(header.model, members);
     const checked = this.#check(header, model, call);
-    const run = this.find(sessionId) ?? (await this.#notHere(sessionId));
+    const run = await this.#bringHere(sessionId);
     if (run.record.model !== header.model) {
       throw new ServingError('BAD_REQUEST', `the session belongs to model ${run.record.model}`, {
         fieldViolations: [{ field: 'model', description: run.record.model }],
       });
     }
     resolvePolicy(header, model);
-    if (run.kept === null) await run.idle(TURN_END_MS);
-    const { kept } = run;
-    if (kept !== null) return { run, kept, checked };
-    throw sessionBusy();
+    return { run, model, kept: await this.#idle(run), checked };
+  }
+
+  /**
+   * A second session that shares a kept one's segments.
+   * @param keepSessionMs 0: as long as the first one
+   * @throws ServingError SESSION_NOT_FOUND, SESSION_BUSY, SESSION_ENDED, VALUE_STORE_FULL
+   */
+  async fork(
+    sessionId: string,
+    keepSessionMs: number,
+  ): Promise<{ sessionId: string; keptUntilUnixMs: number; tokens: number }> {
+    checkSessionId(sessionId);
+    this.#refuseWhenFull();
+    const source = await this.#bringHere(sessionId);
+    await this.#idle(source);
+    const wantedMs = keepSessionMs === 0 ? source.record.keepSessionMs : keepSessionMs;
+    const keepMs = Math.min(wantedMs, this.limits.maxKeepSessionMs);
+    const placed = await forkSession(source.record, keepMs, this.deps);
+    const { record } = placed;
+    this.#drive(placed).adopt();
+    const { historyTokens: tokens, keepUntilUnixMs } = record;
+    return { sessionId: record.sessionId, keptUntilUnixMs: keepUntilUnixMs ?? 0, tokens };
   }
 
   /** Workers and decodes that sessions of this router are on. */
@@ -122,80 +168,140 @@ export class Driver {
     return this.#runs.get(sessionId) ?? null;
   }
 
+  /** A client that this router relayed to has gone before its turn's end: acts as its header said. */
+  async clientGone(sessionId: string, reason: ServingError): Promise<void> {
+    const run = this.find(sessionId);
+    if (run !== null) {
+      run.disconnected(reason);
+      return;
+    }
+    const record = await this.deps.store.records.load(sessionId);
+    // Whoever drives it notices by itself that nobody relays any more.
+    if (record === null || record.state === 'kept' || record.onDisconnect === 'keep') return;
+    await this.#tellElsewhere(record, reason);
+  }
+
   /**
    * Cancels a session that any router drives, or that none drives any more.
    * @returns false if it had ended before
-   * @throws ServingError SESSION_NOT_FOUND; SESSION_BUSY if another router keeps it
+   * @throws ServingError SESSION_NOT_FOUND
    */
   async cancel(sessionId: string): Promise<boolean> {
     checkSessionId(sessionId);
     const error = new ServingError('CANCELLED', 'the session was cancelled');
-    const run = this.find(sessionId);
+    const run = this.find(sessionId) ?? (await this.#adopt(sessionId));
     if (run !== null) return run.end(error);
     const record = await this.#load(sessionId);
     if (ENDED_STATES.has(record.state)) return false;
-    if (await endOrphan(sessionId, error, this.deps, this.#stopped.signal)) return true;
-    // Its driver follows the event stream and ends the session when it reads this.
-    const { code, message, details } = error;
-    const event = { type: 'error', code, message, details } as const;
-    const appended = await this.deps.store.events.append(sessionId, record.epoch, event);
-    if (typeof appended === 'number') return true;
-    // The turn has ended: between turns its driver reads nothing.
-    if (ENDED_STATES.has((await this.#load(sessionId)).state)) return false;
-    throw drivenElsewhere();
+    if (record.state === 'kept') return (await this.#bringHere(sessionId)).end(error);
+    return this.#tellElsewhere(record, error);
   }
 
   /**
    * Frees a kept session before its time.
    * @returns false if it had ended before
-   * @throws ServingError SESSION_NOT_FOUND; SESSION_BUSY during a turn, or if another router keeps it
+   * @throws ServingError SESSION_NOT_FOUND; SESSION_BUSY during a turn
    */
   async release(sessionId: string): Promise<boolean> {
     checkSessionId(sessionId);
-    const run = this.find(sessionId);
-    if (run !== null) {
-      if (run.kept === null) await run.idle(TURN_END_MS);
-      if (await run.releaseKept()) return true;
-      if (run.isEnding) return false;
-      throw sessionBusy();
+    if (this.find(sessionId) === null) {
+      const { state } = await this.#load(sessionId);
+      if (ENDED_STATES.has(state)) return false;
     }
-    const { state } = await this.#load(sessionId);
-    if (ENDED_STATES.has(state)) return false;
-    const error =
-      state === 'kept' ? null : new ServingError('SESSION_ENDED', 'the session was released');
-    if (await endOrphan(sessionId, error, this.deps, this.#stopped.signal)) return true;
-    throw drivenElsewhere();
+    const run = await this.#bringHere(sessionId);
+    if (run.kept === null) await run.idle(TURN_END_MS);
+    if (await run.releaseKept()) return true;
+    if (run.isEnding) return false;
+    throw sessionBusy();
   }
 
-  /** Takes no more sessions and ends those that run. */
-  async shutDown(): Promise<void> {
+  /** Takes no more sessions and leaves those that run to other routers, or to this one's next life. */
+  async shutDown(uploadGraceMs: number): Promise<void> {
     this.#shuttingDown = true;
+    for (const stop of this.#stops) stop();
     await Promise.allSettled(this.#opening);
-    await Promise.allSettled([...this.#runs.values()].map(async (run) => run.end(shuttingDown())));
-    this.#stopped.abort(shuttingDown());
+    const error = shuttingDown();
+    await Promise.allSettled(
+      [...this.#runs.values()].map(async (run) => run.leave(error, uploadGraceMs)),
+    );
+    this.#stopped.abort(error);
   }
 
   async #start(record: SessionRecord, placed: PlacedSession): Promise<SessionRun> {
     const { store, driverId } = this.deps;
-    const { sessionId } = record;
     try {
       if (this.#shuttingDown) throw shuttingDown();
       await store.records.create(record, driverId);
     } catch (error) {
       await store.reservations
-        .release(placed.reservation.storeId, sessionId)
+        .release(placed.reservation.storeId, record.sessionId)
         .catch(() => undefined);
       throw error;
     }
     const { worker, decode } = placed.lane;
+    const run = this.#drive({ record, worker, decode });
+    run.start();
+    return run;
+  }
+
+  #drive(placed: PlacedRecord): SessionRun {
+    const { sessionId } = placed.record;
     const onGone = (): void => {
       this.#runs.delete(sessionId);
     };
-    const placedRecord = { record, worker, decode };
-    const run = new SessionRun(placedRecord, this.deps, onGone, this.#stopped.signal);
+    const run = new SessionRun(placed, this.deps, onGone, this.#stopped.signal);
     this.#runs.set(sessionId, run);
-    run.start();
     return run;
+  }
+
+  /** Takes over a session that nobody drives. @returns null if somebody does, or it has ended */
+  async #adopt(sessionId: string): Promise<SessionRun | null> {
+    if (this.#shuttingDown || this.#runs.has(sessionId)) return this.find(sessionId);
+    const placed = await this.#transfer.take(sessionId);
+    const other = this.find(sessionId);
+    if (placed === null || other !== null) return other;
+    const run = this.#drive(placed);
+    run.adopt();
+    return run;
+  }
+
+  /** The run of a session, taken from another router that keeps it idle. */
+  async #bringHere(sessionId: string): Promise<SessionRun> {
+    checkSessionId(sessionId);
+    const here = this.find(sessionId) ?? (await this.#adopt(sessionId));
+    if (here !== null) return here;
+    const record = await this.#load(sessionId);
+    if (ENDED_STATES.has(record.state)) {
+      throw new ServingError('SESSION_ENDED', 'the session is not kept any more; start a new one');
+    }
+    await this.#transfer.request(sessionId);
+    const run = await this.#adopt(sessionId);
+    if (run === null) throw sessionBusy();
+    return run;
+  }
+
+  async #idle(run: SessionRun): Promise<KeptState> {
+    if (run.kept === null) await run.idle(TURN_END_MS);
+    if (run.kept !== null) return run.kept;
+    throw sessionBusy();
+  }
+
+  /** Another router wants an idle session, or its memory. */
+  async #requested({ kind, sessionId }: DriverRequest): Promise<void> {
+    const run = this.find(sessionId);
+    if (run === null || run.kept === null) return;
+    if (kind === 'evict') {
+      if (await run.releaseKept()) this.deps.metrics.evicted();
+    } else await run.leave(shuttingDown(), 0);
+  }
+
+  /** Its driver follows the event stream and ends the session when it reads this. */
+  async #tellElsewhere(record: SessionRecord, error: ServingError): Promise<boolean> {
+    const { sessionId, epoch } = record;
+    const { code, message, details } = error;
+    const event = { type: 'error', code, message, details } as const;
+    const appended = await this.deps.store.events.append(sessionId, epoch, event);
+    return typeof appended === 'number';
   }
 
   #check(header: GenerationHeader, model: ServedModel, call: CallFacts): CheckedHeader {
@@ -206,15 +312,6 @@ export class Driver {
       callDeadlineUnixMs: call.deadlineUnixMs,
       randomSeed: randomBytes(8).readBigUInt64LE().toString(),
     });
-  }
-
-  /** Says why a session is not among this router's. */
-  async #notHere(sessionId: string): Promise<never> {
-    const record = await this.#load(sessionId);
-    if (ENDED_STATES.has(record.state)) {
-      throw new ServingError('SESSION_ENDED', 'the session is not kept any more; start a new one');
-    }
-    throw drivenElsewhere();
   }
 
   async #load(sessionId: string): Promise<SessionRecord> {
@@ -240,6 +337,11 @@ export class Driver {
     );
   }
 
+  #refuseTenantWhenFull(tenant: string): void {
+    const own = [...this.#runs.values()].filter(({ record }) => record.tenant === tenant);
+    refuseTenantAtLimit(tenant, own.length, this.limits.maxSessionsPerTenant);
+  }
+
   #placedSessions(): Map<string, number> {
     const counts = new Map<string, number>();
     for (const run of this.#runs.values()) {
@@ -250,7 +352,11 @@ export class Driver {
 }
 
 function shuttingDown(): ServingError {
-  return new ServingError('SHUTTING_DOWN', 'the router is shutting down; send the request again');
+  return new ServingError(
+    'SHUTTING_DOWN',
+    'the router is shutting down; go on with Resume, or send the request again, elsewhere',
+    { retryAfterMs: 1_000 },
+  );
 }
 
 function checkSessionId(sessionId: string): void {
@@ -258,58 +364,4 @@ function checkSessionId(sessionId: string): void {
   throw new ServingError('BAD_REQUEST', 'session_id must be 32 hex digits', {
     fieldViolations: [{ field: 'session_id', description: 'must be 32 hex digits' }],
   });
-}
-
-function drivenElsewhere(): ServingError {
-  return new ServingError('SESSION_BUSY', 'another router drives the session; call that one');
-}
-
-function makeRecord(from: {
-  readonly sessionId: string;
-  readonly model: ServedModel;
-  readonly checked: CheckedHeader;
-  readonly placed: PlacedSession;
-  readonly policy: SessionRecord['policy'];
-  readonly call: CallFacts;
-  readonly now: number;
-}): SessionRecord {
-  const { sessionId, model, checked, placed, policy, call, now } = from;
-  const epoch = 1;
-  const { modelFingerprint, layerBegin, layerEnd } = model;
-  const { generation, maxPromptTokens, tenant, deadlineUnixMs } = checked;
-  const { onDisconnect, resumeGraceMs, keepSessionMs, keepExactKeys } = checked;
-  return {
-    schemaVersion: SESSION_SCHEMA_VERSION,
-    sessionId,
-    revision: 1,
-    state: 'uploading',
-    epoch,
-    lane: [placed.lane.worker.memberId],
-    decodeId: null,
-    turn: 0,
-    model: model.name,
-    modelFingerprint,
-    policy,
-    fingerprint: sessionFingerprint({
-      modelFingerprint,
-      policy,
-      sessionId,
-      epoch,
-      layerBegin,
-      layerEnd,
-    }),
-    generation,
-    receivedTokens: 0,
-    uploadClosed: false,
-    nextToken: 0,
-    segments: [],
-    maxPromptTokens,
-    reservation: placed.reservation,
-    tenant,
-    traceparent: call.traceparent,
-    deadlineUnixMs,
-    ...{ onDisconnect, resumeGraceMs, keepSessionMs, keepExactKeys },
-    keepUntilUnixMs: null,
-    createdUnixMs: now,
-  };
 }

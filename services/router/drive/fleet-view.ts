@@ -29,6 +29,12 @@ export class FleetView {
     return members.some((member) => member.memberId === memberId);
   }
 
+  /** Whether a member takes work: one that leaves finishes what it has and takes no more. */
+  async isTaking(memberId: string): Promise<boolean> {
+    const members = await this.members();
+    return members.some((member) => member.memberId === memberId && !member.draining);
+  }
+
   /** False too if the member has started anew under its name: what it held is gone. */
   async isSameProcess({ memberId, startedUnixMs }: FleetMember): Promise<boolean> {
     const members = await this.members();

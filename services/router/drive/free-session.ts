@@ -14,7 +14,8 @@ export interface Members {
 
 /**
  * Frees a session's memory at its worker and decode, at once and in parallel. Settles when both have
- * answered; a member that is gone has nothing to free. Idempotent.
+ * answered. A decode that is gone has nothing to free; files of a worker that is gone are removed by
+ * another one of its store, or else by the next that starts there. Idempotent.
  */
 export async function freeSession(
   session: Members & { readonly sessionId: string; readonly epoch: number },
@@ -22,30 +23,47 @@ export async function freeSession(
 ): Promise<void> {
   const { sessionId, epoch, worker, decode } = session;
   await Promise.all([
-    release(worker, deps, async (address) =>
+    freeWorker(worker, deps, async (address) =>
       deps.workers.releaseSession(address, sessionId, epoch),
     ),
     release(decode, deps, async (address) => deps.decodes.releaseSession(address, sessionId)),
   ]);
 }
 
+async function freeWorker(
+  worker: FleetMember | null,
+  deps: DriveDeps,
+  call: (address: string) => Promise<void>,
+): Promise<void> {
+  if (worker === null || (await release(worker, deps, call))) return;
+  const members = await deps.fleet.members().catch(() => []);
+  const neighbour = members.find(
+    ({ role, storeId, memberId }) =>
+      role === 'worker' && storeId === worker.storeId && memberId !== worker.memberId,
+  );
+  if (neighbour !== undefined) await release(neighbour, deps, call);
+}
+
+/** @returns whether it answered */
 async function release(
   member: FleetMember | null,
   deps: DriveDeps,
   call: (address: string) => Promise<void>,
-): Promise<void> {
-  if (member === null) return;
+): Promise<boolean> {
+  if (member === null) return false;
   for (let attempt = 1; attempt <= TRIES; attempt += 1) {
     try {
       await call(member.address);
-      return;
+      return true;
     } catch (error) {
       const { memberId } = member;
       deps.log.warn({ err: error, memberId, attempt }, 'release not answered');
-      if (isGone(error) && !(await deps.fleet.isAlive(memberId).catch(() => true))) return;
+      if (isGone(error) && !(await deps.fleet.isSameProcess(member).catch(() => true)))
+        return false;
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }
+  return false;
 }
 
 function isGone(error: unknown): boolean {

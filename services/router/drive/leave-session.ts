@@ -14,7 +14,7 @@ export async function leaveSession(
   deps: DriveDeps,
   stopped: AbortSignal,
 ): Promise<void> {
-  const { records, reservations } = deps.store;
+  const { records, reservations, kept } = deps.store;
   const { sessionId, reservation } = keeper.current;
   const surely = async <T>(operation: () => Promise<T>): Promise<T> =>
     retryWhileRedisIsAway(stopped, operation);
@@ -25,7 +25,9 @@ export async function leaveSession(
     deps.log.warn({ err: error, sessionId }, 'the end of a session was not written');
   }
   if (reservation !== null) {
-    await surely(async () => reservations.release(reservation.storeId, sessionId));
+    const { storeId } = reservation;
+    await surely(async () => reservations.release(storeId, sessionId));
+    await surely(async () => kept.remove(storeId, sessionId));
   }
   await surely(async () => records.expireEnded(sessionId));
   await surely(async () => records.dropLease(sessionId, deps.driverId));

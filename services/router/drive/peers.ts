@@ -1,5 +1,6 @@
 import type { GenerationOptions } from '../../domain/sampling.js';
 import type { ResolvedPolicy } from '../../domain/policy.js';
+import type { TokenRange } from '../../domain/token-range.js';
 
 /** What a decode's final report says about the time before it. */
 export interface TurnContext {
@@ -13,6 +14,8 @@ export interface TurnContext {
   readonly promptReran: boolean;
   readonly keepSessionMs: number;
   readonly deadlineUnixMs: number | null;
+  /** Null unless an earlier attempt generated it. */
+  readonly firstTokenUnixMs: number | null;
 }
 
 export interface StartSessionCall {
@@ -20,6 +23,13 @@ export interface StartSessionCall {
   readonly epoch: number;
   readonly fingerprint: string;
   readonly workerAddress: string;
+  readonly attempt: number;
+  readonly turn: number;
+  /** Tokens after the sealed ones, to be run again: ended turns, this turn's prompt, its answer so far. */
+  readonly historyTokenIds: readonly number[];
+  /** How many of the last of them are this turn's answer. */
+  readonly answeredTokens: number;
+  readonly turnBeginToken: number;
   readonly generation: GenerationOptions;
   readonly context: TurnContext;
   readonly traceparent: string | null;
@@ -28,6 +38,8 @@ export interface StartSessionCall {
 export interface AppendTurnCall {
   readonly sessionId: string;
   readonly epoch: number;
+  readonly attempt: number;
+  readonly turn: number;
   readonly tokenIds: readonly number[];
   readonly generation: GenerationOptions;
   readonly context: TurnContext;
@@ -48,10 +60,29 @@ export interface MemberCounters {
   readonly decodeSteps: number;
 }
 
+/** What is to be linked, and into what. */
+export interface ReuseSegmentsCall extends TokenRange {
+  readonly sessionId: string;
+  readonly epoch: number;
+  readonly sourceSessionId: string;
+  readonly sourceEpoch: number;
+}
+
+/** A linked segment. */
+export interface ReusedSegment extends TokenRange {
+  readonly bytes: number;
+}
+
 /** Calls to workers; rpc/worker-client.ts makes them. All reject with ServingError. */
 export interface WorkerPeers {
   /** Settles when the session's memory there is free. */
   releaseSession(address: string, sessionId: string, epoch: number): Promise<void>;
+  /** Links finished segments. @throws ServingError SESSION_NOT_FOUND if the source has not all of them */
+  reuseSegments(
+    address: string,
+    call: ReuseSegmentsCall,
+    signal: AbortSignal,
+  ): Promise<readonly ReusedSegment[]>;
   getStatus(address: string): Promise<MemberCounters>;
 }
 

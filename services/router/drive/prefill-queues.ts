@@ -14,8 +14,8 @@ const REMOVE_DAMAGED_MS = 9_000;
 
 export interface RunJobOptions {
   readonly signal: AbortSignal;
-  /** Who pays for the job: jobs of different tenants take turns by what they have paid. */
-  readonly tenant: string;
+  /** What pays for the job, see shareOf(): jobs of different shares take turns by what was paid. */
+  readonly share: string;
   /** What it pays, see chargedTokens(). */
   readonly chargedTokens: number;
   /** False once the worker's heartbeat has run out (6 s). */
@@ -68,9 +68,9 @@ export class BullPrefillQueues implements PrefillQueues {
     try {
       const jobsAhead = await patiently(async () => queue.jobCount());
       const add = async (charged: number, isIdle: boolean): Promise<void> => {
-        const { tenant } = options;
+        const { share } = options;
         const { fairShares } = this;
-        const priority = await fairShares.nextPriority(workerId, tenant, charged, isIdle);
+        const priority = await fairShares.nextPriority(workerId, share, charged, isIdle);
         await queue.add(jobId, job, priority);
       };
       await patiently(async () => add(options.chargedTokens, jobsAhead === 0));

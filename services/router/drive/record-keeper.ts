@@ -40,11 +40,11 @@ export class RecordKeeper {
       this.record = stored;
       return;
     }
-    if (!(await this.records.takeLease(this.record.sessionId, this.driverId))) {
-      throw new LeaseLost(`session ${this.record.sessionId} has another driver`);
-    }
-    const found = await this.records.load(this.record.sessionId);
-    if (found === null) throw new ServingError('SESSION_ENDED', 'the session record is gone');
+    const { sessionId } = this.record;
+    const lease = await this.records.takeLease(sessionId, this.driverId);
+    if (lease === 'elsewhere') throw new LeaseLost(`session ${sessionId} has another driver`);
+    const found = lease === 'gone' ? null : await this.records.load(sessionId);
+    if (found === null) throw sessionLost();
     // A write whose answer was lost shows up as a newer revision of our own.
     if (found.revision > this.record.revision + 1) {
       throw new LeaseLost(`session ${found.sessionId} was changed by another driver`);
@@ -54,4 +54,12 @@ export class RecordKeeper {
     if (again === null) throw new LeaseLost(`session ${found.sessionId} was changed meanwhile`);
     this.record = again;
   }
+}
+
+export function sessionLost(): ServingError {
+  return new ServingError(
+    'SESSION_LOST',
+    'Redis lost its data, and the session with it; send the request again',
+    { retryAfterMs: 1_000 },
+  );
 }

@@ -1,103 +1,114 @@
 import { type PrefillJob, prefillJobId } from '../../domain/prefill-job.js';
-import type { SessionRecord } from '../../domain/session-record.js';
+import { ServingError } from '../../domain/serving-error.js';
 import type { TokenRange } from '../../domain/token-range.js';
+import { chargedTokens, shareOf } from '../admission/charged-tokens.js';
 import { clipPromptLogprobs, nextChunk } from '../plan/plan-prefill-chunks.js';
-import type { DriveDeps } from './drive-deps.js';
-import type { RecordKeeper } from './record-keeper.js';
-import { retryWhileRedisIsAway } from './redis-gap.js';
-import type { TokenBuffer } from './token-buffer.js';
-
-/** A session on its way through one lane. */
-export interface PrefillRun {
-  readonly keeper: RecordKeeper;
-  readonly tokens: TokenBuffer;
-  readonly workerId: string;
-  readonly signal: AbortSignal;
-  /** The job that waits or runs now; null between jobs. */
-  currentJobId: string | null;
-}
+import type { DrivenSession } from './driven-session.js';
+import type { PrefixReuse } from './prefix-reuse.js';
 
 /**
- * Runs a prompt's chunks one after the other, while the upload goes on, then seals it.
+ * Runs a prompt's chunks one after the other, while the upload goes on, then seals it. Chunks that a
+ * kept session has already are linked.
  * @throws ServingError of the worker or of Redis; the signal's reason
  */
-export async function runPrefill(run: PrefillRun, deps: DriveDeps): Promise<void> {
-  const { keeper, tokens, signal } = run;
+export async function runPrefill(session: DrivenSession, reuse: PrefixReuse): Promise<void> {
+  const { tokens, signal } = session;
   for (;;) {
-    const { nextToken, policy } = keeper.current;
+    const { nextToken, policy } = session.record;
     const chunk = nextChunk(tokens.planState(nextToken), policy.cutRule);
-    if (chunk !== null) await runChunk(run, deps, chunk);
-    else if (!tokens.closed) await tokens.changed(signal);
-    else if (tokens.received === nextToken) break;
+    if (chunk !== null) {
+      if (!(await reuse.take(session, chunk))) await runChunk(session, chunk);
+    } else if (!tokens.closed) await tokens.changed(signal);
+    else if (tokens.received === nextToken && session.record.uploadClosed) break;
+    else await session.uploadWritten();
   }
-  await retryWhileRedisIsAway(signal, async () => keeper.change({ state: 'sealing' }));
+  await session.change({ state: 'sealing' });
   const end = tokens.received;
-  await runJob(run, deps, makeJob(run, 'seal', { beginToken: end, endToken: end }));
+  await runJob(session, 'seal', { beginToken: end, endToken: end });
+  await session.change(({ turn }) => ({
+    sealedTokens: end,
+    turn: { ...turn, endToken: end, prefilledUnixMs: session.deps.nowUnixMs() },
+  }));
 }
 
-async function runChunk(run: PrefillRun, deps: DriveDeps, chunk: TokenRange): Promise<void> {
-  const { keeper, tokens, signal } = run;
+async function runChunk(session: DrivenSession, chunk: TokenRange): Promise<void> {
+  const { tokens } = session;
   const { beginToken, endToken } = chunk;
-  const { sessionId } = keeper.current;
-  const ids = tokens.slice(beginToken, endToken);
-  await retryWhileRedisIsAway(signal, async () =>
-    deps.store.tokenIds.put(sessionId, beginToken, ids),
-  );
-  await retryWhileRedisIsAway(signal, async () =>
-    keeper.change({ receivedTokens: tokens.received }),
-  );
-  const result = await runJob(run, deps, makeJob(run, 'prefill', chunk));
-  const { segments } = keeper.current;
-  const finished = [...segments, { stage: 0, beginToken, endToken, bytes: result.bytes }];
-  await retryWhileRedisIsAway(signal, async () =>
-    keeper.change({ nextToken: endToken, receivedTokens: tokens.received, segments: finished }),
-  );
-  tokens.drop(endToken);
+  await session.surely(async () => tokens.keep(chunk));
+  // Sent once the record says so: a worker refuses what its record does not know.
+  await session.change({ receivedTokens: tokens.received });
+  const { bytes } = await runJob(session, 'prefill', chunk);
+  await session.change(({ segments }) => ({
+    nextToken: endToken,
+    receivedTokens: tokens.received,
+    segments: [...segments, { stage: 0, beginToken, endToken, bytes }],
+  }));
 }
 
+/** Runs a job; one whose payload was damaged on its way is made again from the record, once. */
 async function runJob(
-  run: PrefillRun,
-  deps: DriveDeps,
+  session: DrivenSession,
+  kind: PrefillJob['kind'],
+  chunk: TokenRange,
+): Promise<{ readonly bytes: number }> {
+  try {
+    return await sendJob(session, await makeJob(session, kind, chunk));
+  } catch (error) {
+    if (!isCorrupt(error)) throw error;
+    session.deps.metrics.corruption('job');
+  }
+  try {
+    return await sendJob(session, await makeJob(session, kind, chunk));
+  } catch (error) {
+    if (isCorrupt(error)) throw new ServingError('DATA_LOSS', error.message);
+    throw error;
+  }
+}
+
+function isCorrupt(error: unknown): error is ServingError {
+  return error instanceof ServingError && error.code === 'JOB_CORRUPT';
+}
+
+async function sendJob(
+  session: DrivenSession,
   job: PrefillJob,
 ): Promise<{ readonly bytes: number }> {
+  const { deps, signal, workerId, record } = session;
   const { sessionId, epoch } = job;
-  const { workerId, signal } = run;
-  run.currentJobId = prefillJobId(job);
-  try {
-    return await deps.queues.run(workerId, job, {
-      signal,
-      isWorkerAlive: async () => deps.fleet.isAlive(workerId),
-      onQueued: async (jobsAhead) => {
-        const event = { type: 'queued', workerId, jobsAhead } as const;
-        await retryWhileRedisIsAway(signal, async () =>
-          deps.store.events.append(sessionId, epoch, event),
-        );
-      },
-    });
-  } finally {
-    if (!signal.aborted) run.currentJobId = null;
-  }
+  session.currentJob = { workerId, jobId: prefillJobId(job) };
+  const result = await deps.queues.run(workerId, job, {
+    signal,
+    share: shareOf(record),
+    chargedTokens: chargedTokens(job, record.priority),
+    isWorkerAlive: async () => deps.fleet.isAlive(workerId),
+    isWorkerTaking: async () => deps.fleet.isTaking(workerId),
+    onQueued: async (jobsAhead) => {
+      const event = { type: 'queued', workerId, jobsAhead } as const;
+      await session.surely(async () => deps.store.events.append(sessionId, epoch, event));
+    },
+  });
+  session.currentJob = null; // after a failure it is removed by whoever ends or moves the session
+  return result;
 }
 
-function makeJob(run: PrefillRun, kind: PrefillJob['kind'], chunk: TokenRange): PrefillJob {
-  const { tokens } = run;
-  const record: SessionRecord = run.keeper.current;
-  const isLast = tokens.closed && chunk.endToken === tokens.received;
+async function makeJob(
+  session: DrivenSession,
+  kind: PrefillJob['kind'],
+  chunk: TokenRange,
+): Promise<PrefillJob> {
+  const { tokens, record } = session;
+  const { beginToken, endToken } = chunk;
+  const isLast = tokens.closed && endToken === tokens.received;
+  const nextTokenId = await session.surely(async () => tokens.at(endToken));
+  const { sessionId, epoch, modelFingerprint, fingerprint, deadlineUnixMs, traceparent } = record;
   return {
-    schemaVersion: 1,
-    kind,
-    sessionId: record.sessionId,
-    epoch: record.epoch,
+    schemaVersion: 2,
     stage: 0,
-    modelFingerprint: record.modelFingerprint,
-    fingerprint: record.fingerprint,
-    beginToken: chunk.beginToken,
-    endToken: chunk.endToken,
-    nextTokenId: tokens.at(chunk.endToken),
+    ...{ kind, sessionId, epoch, modelFingerprint, fingerprint, beginToken, endToken, nextTokenId },
     promptLogprobs:
       kind === 'seal' ? [] : clipPromptLogprobs(record.generation.promptLogprobs, chunk, isLast),
+    cachedTokens: record.turn.cachedTokens,
     totalTokens: tokens.closed ? tokens.received : null,
-    deadlineUnixMs: record.deadlineUnixMs,
-    traceparent: record.traceparent,
+    ...{ deadlineUnixMs, traceparent },
   };
 }

@@ -1,24 +1,12 @@
 import { ServingError } from '../../domain/serving-error.js';
 import { ENDED_STATES, type SessionRecord } from '../../domain/session-record.js';
-import type { DriveDeps } from './drive-deps.js';
-import { freeSession, type Members } from './free-session.js';
+import type { DrivenSession } from './driven-session.js';
+import { freeSession } from './free-session.js';
 import { leaveSession } from './leave-session.js';
-import type { RecordKeeper } from './record-keeper.js';
 import { retryWhileRedisIsAway, settledWithin } from './redis-gap.js';
-import type { PrefillRun } from './run-prefill.js';
 
 /** What an end waits for Redis, before it goes on behind the caller's back. */
 const REDIS_PATIENCE_MS = 1_000;
-
-export interface EndingSession {
-  readonly keeper: RecordKeeper;
-  readonly prefill: PrefillRun;
-  readonly members: Members;
-  /** Called once, when nothing of the session is driven here any more. */
-  readonly onGone: () => void;
-  /** Aborts when the router waits for Redis no longer. */
-  readonly stopped: AbortSignal;
-}
 
 /**
  * How a session ends here: its memory is freed at once; its events, its record and what was reserved
@@ -27,14 +15,24 @@ export interface EndingSession {
 export class SessionEnding {
   readonly #untold = new AbortController();
 
+  /**
+   * @param onGone called once, when nothing of the session is driven here any more
+   * @param stopped aborts when the router waits for Redis no longer
+   */
   constructor(
-    private readonly session: EndingSession,
-    private readonly deps: DriveDeps,
+    private readonly session: DrivenSession,
+    private readonly onGone: () => void,
+    private readonly stopped: AbortSignal,
   ) {}
 
   /** Aborts, with its error, if the session ends badly and its events cannot say so in time. */
   get untold(): AbortSignal {
     return this.#untold.signal;
+  }
+
+  /** Tells whoever relays the session's events here what they cannot say. */
+  leftUntold({ code, message, details }: ServingError): void {
+    this.#untold.abort(new ServingError(code, message, details));
   }
 
   /** The good end. Settles when memory is free. */
@@ -49,8 +47,8 @@ export class SessionEnding {
    */
   async fail(error: ServingError, work: Promise<void>): Promise<void> {
     const startedMs = performance.now();
-    const { log, metrics } = this.deps;
-    const { state, sessionId } = this.session.keeper.current;
+    const { log, metrics } = this.session.deps;
+    const { state, sessionId } = this.session.record;
     const { code, message } = error;
     const told = this.#tell(error);
     await Promise.all([this.#free(), this.#removeJob()]);
@@ -68,45 +66,48 @@ export class SessionEnding {
   }
 
   /** Says in the events how the session ended; whoever cannot wait for that hears of it by `untold`. */
-  async #tell({ code, message, details }: ServingError): Promise<void> {
-    const { keeper, stopped } = this.session;
-    const { sessionId, epoch } = keeper.current;
+  async #tell(error: ServingError): Promise<void> {
+    const { code, message, details } = error;
+    const { record, deps } = this.session;
+    const { sessionId, epoch } = record;
     const event = { type: 'error', code, message, details } as const;
-    const told = retryWhileRedisIsAway(stopped, async () =>
-      this.deps.store.events.append(sessionId, epoch, event),
+    const told = retryWhileRedisIsAway(this.stopped, async () =>
+      deps.store.events.append(sessionId, epoch, event),
     );
     const inTime = await settledWithin(REDIS_PATIENCE_MS, told);
-    if (!inTime) this.#untold.abort(new ServingError(code, message, details));
+    const answer = inTime ? await told.catch(() => 'unknown') : 'unknown';
+    // 'ended': its events say already how it ended.
+    if (answer === 'unknown' || answer === 'stale-epoch') this.leftUntold(error);
     await this.#logged(told);
   }
 
   async #removeJob(): Promise<void> {
-    const { workerId, currentJobId } = this.session.prefill;
-    if (currentJobId === null) return;
-    const removed = this.#logged(this.deps.queues.remove(workerId, currentJobId));
+    const { currentJob, deps } = this.session;
+    if (currentJob === null) return;
+    const removed = this.#logged(deps.queues.remove(currentJob.workerId, currentJob.jobId));
     await settledWithin(REDIS_PATIENCE_MS, removed);
   }
 
   async #free(): Promise<void> {
-    const { keeper, members } = this.session;
-    const { sessionId, epoch } = keeper.current;
-    await this.#logged(freeSession({ sessionId, epoch, ...members }, this.deps));
+    const { record, worker, decode, deps } = this.session;
+    const { sessionId, epoch } = record;
+    await this.#logged(freeSession({ sessionId, epoch, worker, decode }, deps));
   }
 
   /** Writes the end down and gives back what is promised. */
   async #leave(state: SessionRecord['state'], outcome: string): Promise<void> {
-    const { keeper, onGone, stopped } = this.session;
-    await this.#logged(leaveSession(keeper, state, this.deps, stopped));
-    this.deps.metrics.ended(outcome);
-    onGone();
+    const { keeper, deps } = this.session;
+    await this.#logged(leaveSession(keeper, state, deps, this.stopped));
+    deps.metrics.ended(outcome);
+    this.onGone();
   }
 
   async #logged(step: Promise<unknown>): Promise<void> {
     try {
       await step;
     } catch (error) {
-      const { sessionId } = this.session.keeper.current;
-      this.deps.log.warn({ err: error, sessionId }, 'a step of ending the session failed');
+      const { sessionId, deps } = this.session;
+      deps.log.warn({ err: error, sessionId }, 'a step of ending the session failed');
     }
   }
 }

@@ -1,44 +1,47 @@
 import type { FleetMember } from '../../domain/fleet.js';
 import { ServingError } from '../../domain/serving-error.js';
 import type { SessionRecord } from '../../domain/session-record.js';
-import type { CheckedHeader } from '../admission/check-header.js';
-import { reserveTurn, shrinkReservation } from '../admission/reserve-turn.js';
 import { newAppendId } from '../../platform/session-store/append-id.js';
+import type { CheckedHeader } from '../admission/check-header.js';
+import { ClientWatch } from './client-watch.js';
 import type { DriveDeps } from './drive-deps.js';
-import { Alarm } from './long-timer.js';
-import { SessionEnding } from './session-ending.js';
-import { LeaseLost, RecordKeeper, type RecordChange } from './record-keeper.js';
-import { retryWhileRedisIsAway, settledWithin, unlessAborted } from './redis-gap.js';
-import { renewLease } from './renew-lease.js';
-import { type PrefillRun, runPrefill } from './run-prefill.js';
-import { TokenBuffer } from './token-buffer.js';
-import { type FinishedTurn, followTurn } from './follow-turn.js';
+import { driveTurn } from './drive-turn.js';
+import { DrivenSession } from './driven-session.js';
+import { closeTurn, giveBackUnused, KeptOffer, lastTokenOf } from './keep-session.js';
 import type { KeptState } from './kept-state.js';
-import { acceptedEvent, appendCall, type NextTurn, startCall, turnChange } from './turn-calls.js';
+import { Alarm } from './long-timer.js';
+import { openNextTurn } from './next-turn.js';
+import { PrefixReuse } from './prefix-reuse.js';
+import { PromptTokens } from './prompt-tokens.js';
+import { LeaseLost, RecordKeeper, sessionLost } from './record-keeper.js';
+import { settledWithin } from './redis-gap.js';
+import { renewLease } from './renew-lease.js';
+import { SessionEnding } from './session-ending.js';
+import { acceptedEvent } from './turn-calls.js';
+import { TurnFollower } from './turn-follower.js';
 
-/** A session as admission placed it. */
+/** A session and those who have it, as far as the fleet knows them. */
 export interface PlacedRecord {
   readonly record: SessionRecord;
-  readonly worker: FleetMember;
-  readonly decode: FleetMember;
+  readonly worker: FleetMember | null;
+  readonly decode: FleetMember | null;
 }
 
 /**
- * Drives one session from its admission to its end: upload, chunks, seal, decode, release. One abort
- * signal stops whatever is under way; then memory is freed at worker and decode, whatever the phase.
+ * Drives one session from its admission, or from where another driver left it, to its end: upload,
+ * chunks, seal, decode, release. One abort signal stops whatever is under way; then memory is freed
+ * at worker and decode, whatever the phase.
  */
 export class SessionRun {
-  readonly #keeper: RecordKeeper;
-  readonly #tokens = new TokenBuffer();
+  readonly #session: DrivenSession;
   readonly #aborter = new AbortController();
-  readonly #stops: (() => void)[] = [];
-  readonly #prefill: PrefillRun;
+  #stopLease: () => void = () => undefined;
   #work: Promise<void> = Promise.resolve();
   #ending: Promise<void> | null = null;
   readonly #keeping: Alarm;
   readonly #deadline: Alarm;
-  /** Runs while a turn has no client; the next turn has one again. */
-  readonly #grace: Alarm;
+  readonly #clientWatch: ClientWatch;
+  readonly #offer: KeptOffer;
   #kept: KeptState | null = null;
   readonly #end: SessionEnding;
 
@@ -47,46 +50,36 @@ export class SessionRun {
    * @param stopped aborts when the router waits for Redis no longer
    */
   constructor(
-    private readonly placed: PlacedRecord,
+    { record, worker, decode }: PlacedRecord,
     private readonly deps: DriveDeps,
     private readonly onGone: () => void,
     stopped: AbortSignal,
   ) {
-    this.#keeper = new RecordKeeper(deps.store.records, deps.driverId, placed.record);
-    this.#keeping = new Alarm(deps.nowUnixMs);
-    this.#deadline = new Alarm(deps.nowUnixMs);
-    this.#grace = new Alarm(deps.nowUnixMs);
-    this.#prefill = {
-      keeper: this.#keeper,
-      tokens: this.#tokens,
-      workerId: placed.worker.memberId,
-      signal: this.#aborter.signal,
-      currentJobId: null,
-    };
-    const { worker, decode } = placed;
-    this.#end = new SessionEnding(
-      {
-        keeper: this.#keeper,
-        prefill: this.#prefill,
-        members: { worker, decode },
-        onGone,
-        stopped,
-      },
+    const { records, tokenIds } = deps.store;
+    const { sessionId, policy, uploadClosed, receivedTokens, historyTokens, turn } = record;
+    const stored = Math.max(receivedTokens, historyTokens, turn.endToken ?? 0);
+    const complete = uploadClosed ? { stored, lane: receivedTokens } : null;
+    this.#session = new DrivenSession(
+      new RecordKeeper(records, deps.driverId, record),
+      new PromptTokens(sessionId, tokenIds, policy.cutRule, complete),
+      worker,
+      decode,
+      this.#aborter.signal,
       deps,
     );
+    this.#keeping = new Alarm(deps.nowUnixMs);
+    this.#deadline = new Alarm(deps.nowUnixMs);
+    this.#clientWatch = new ClientWatch(sessionId, deps);
+    this.#offer = new KeptOffer(this.#session);
+    this.#end = new SessionEnding(this.#session, onGone, stopped);
   }
 
   get sessionId(): string {
-    return this.placed.record.sessionId;
+    return this.record.sessionId;
   }
 
   get record(): SessionRecord {
-    return this.#keeper.current;
-  }
-
-  /** Ids of the model are below it. */
-  get vocabSize(): number {
-    return this.placed.worker.vocabSize;
+    return this.#session.record;
   }
 
   /** Aborts, with its error, if the session ends badly and its events cannot say so in time. */
@@ -95,26 +88,49 @@ export class SessionRun {
   }
 
   get members(): readonly FleetMember[] {
-    return [this.placed.worker, this.placed.decode];
+    return [this.#session.worker, this.#session.decode].filter((member) => member !== null);
   }
 
-  /** Begins: lease, deadline, chunks. The record must exist, with this driver's lease. */
+  /** Begins a new session. The record must exist, with this driver's lease. */
   start(): void {
-    const onLost = (): void => {
-      if (this.#ending === null) this.#abandon(new LeaseLost('the lease has another holder'));
-    };
-    this.#stops.push(renewLease(this.sessionId, this.deps, onLost));
-    this.#armDeadline();
-    this.#work = this.#drive().catch((error: unknown) => {
-      this.#failed(error);
+    this.#session.uploadEnd = new Promise((resolve, reject) => {
+      this.#uploadEnded = { resolve, reject };
     });
+    this.#session.uploadEnd.catch(() => undefined);
+    this.#hold();
+    this.#run(async () => {
+      await this.#accept();
+      await this.#driveTurn(true);
+    });
+  }
+
+  /** Goes on where another driver left a session. This driver must have its lease. */
+  adopt(): void {
+    this.#hold();
+    const { state, uploadClosed, keepUntilUnixMs, resumeGraceMs } = this.record;
+    this.deps.metrics.tookOver(state);
+    if (state === 'kept') {
+      this.#run(async () => {
+        const { store } = this.deps;
+        const sequence = await store.events.lastSequence(this.sessionId);
+        this.#keep(await lastTokenOf(this.#session, sequence ?? 0), keepUntilUnixMs ?? 0);
+      });
+      return;
+    }
+    if (!uploadClosed) {
+      this.#detach(this.end(uploadLost()));
+      return;
+    }
+    this.#watchForClient(resumeGraceMs, notResumed());
+    this.#run(async () => this.#driveTurn(false));
   }
 
   /** Prompt ids, in order. @throws ServingError PROMPT_TOO_LONG past the reservation */
   offer(ids: Uint32Array, waitingTokens: number): void {
     this.#aborter.signal.throwIfAborted();
     const { maxPromptTokens } = this.record;
-    if (this.#tokens.received + ids.length + waitingTokens > maxPromptTokens) {
+    const { tokens } = this.#session;
+    if (tokens.received + ids.length + waitingTokens > maxPromptTokens) {
       throw new ServingError(
         'PROMPT_TOO_LONG',
         `the prompt passes max_prompt_tokens (${String(maxPromptTokens)}) at this part; ask for more in the header`,
@@ -125,38 +141,43 @@ export class SessionRun {
         },
       );
     }
-    this.#tokens.append(ids);
+    tokens.append(ids);
   }
 
   /** The prompt is complete. @throws ServingError EMPTY_PROMPT */
   closeUpload(): void {
     this.#aborter.signal.throwIfAborted();
-    if (this.#tokens.received === 0) {
+    const { tokens } = this.#session;
+    if (tokens.received === 0) {
       throw new ServingError(
         'EMPTY_PROMPT',
         'the prompt has no tokens; send at least one part with content',
       );
     }
-    this.#tokens.close();
-    this.#promptIsComplete().catch((error: unknown) => {
+    tokens.close();
+    this.#promptIsComplete().then(this.#uploadEnded.resolve, (error: unknown) => {
+      this.#uploadEnded.reject(error);
       this.#failed(error);
     });
   }
 
-  /** Also gives back what was reserved for a longer prompt. */
+  #uploadEnded: { resolve: () => void; reject: (error: unknown) => void } = {
+    resolve: () => undefined,
+    reject: () => undefined,
+  };
+
+  /** From here on another router can take the session over. Also gives back what is not needed. */
   async #promptIsComplete(): Promise<void> {
-    const receivedTokens = this.#tokens.received;
-    await this.#change(({ state }) => ({
+    const session = this.#session;
+    await session.surely(async () => session.tokens.keepAll());
+    const receivedTokens = session.tokens.received;
+    await session.change(({ state, turn }) => ({
       state: state === 'uploading' ? 'prefilling' : state,
+      turn: { ...turn, endToken: receivedTokens },
       receivedTokens,
       uploadClosed: true,
     }));
-    const tokens = receivedTokens + this.record.generation.stopping.maxNewTokens;
-    const { reservations } = this.deps.store;
-    const reservation = await this.#surely(async () =>
-      shrinkReservation(this.record, this.placed.worker, tokens, reservations),
-    );
-    if (reservation !== this.record.reservation) await this.#change({ reservation });
+    await giveBackUnused(session);
   }
 
   /** The client is gone: acts as the header said. */
@@ -167,9 +188,7 @@ export class SessionRun {
       this.#detach(this.end(reason));
       return;
     }
-    this.#grace.set(this.deps.nowUnixMs() + resumeGraceMs, () => {
-      this.#detach(this.end(reason));
-    });
+    this.#watchForClient(resumeGraceMs, reason);
   }
 
   /**
@@ -187,6 +206,27 @@ export class SessionRun {
     return true;
   }
 
+  /**
+   * Leaves the session to another driver, as it is; relays of its events here end with `error`.
+   * @param uploadGraceMs how long an open upload may still take; then the session ends with `error`
+   */
+  async leave(error: ServingError, uploadGraceMs: number): Promise<void> {
+    if (this.#ending === null && !this.record.uploadClosed) {
+      const upload = this.#session.uploadEnd;
+      if (!(await settledWithin(uploadGraceMs, upload))) await this.end(error);
+    }
+    if (this.#ending !== null) {
+      await this.#ending;
+      return;
+    }
+    this.#ending = Promise.resolve();
+    this.#stop(error);
+    await settledWithin(uploadGraceMs, this.#work);
+    this.#end.leftUntold(error);
+    await this.deps.store.records.dropLease(this.sessionId, this.deps.driverId);
+    this.onGone();
+  }
+
   /** Frees a kept session. @returns false if it was not kept */
   async releaseKept(): Promise<boolean> {
     if (this.kept === null) return false;
@@ -195,7 +235,7 @@ export class SessionRun {
   }
 
   /**
-   * Another turn on a kept session, which decode appends itself.
+   * Another turn on a kept session.
    * @returns sequence after which the turn's events come
    * @throws ServingError SESSION_BUSY, SESSION_ENDED, VALUE_STORE_FULL, PROMPT_TOO_LONG; the session
    *   is then kept as before
@@ -205,22 +245,18 @@ export class SessionRun {
     if (kept === null) throw sessionBusy();
     this.#kept = null; // no other turn, no release by time
     this.#keeping.stop();
-    this.#grace.stop();
-    const admittedUnixMs = this.deps.nowUnixMs();
     try {
-      const tokens = kept.tokens + tokenIds.length + header.generation.stopping.maxNewTokens;
-      const { reservations, events } = this.deps.store;
-      const reservation = await reserveTurn(this.record, this.placed.worker, tokens, reservations);
-      await events.beginTurn(this.sessionId);
-      await this.#keeper.change(({ turn }) => turnChange(turn + 1, header, reservation));
+      const ids = Uint32Array.from(tokenIds);
+      await openNextTurn(this.#session, ids, header, kept.lastSequence);
     } catch (error) {
-      this.#keep(kept, this.record.keepUntilUnixMs ?? 0);
+      if (this.#ending === null) this.#keep(kept, this.record.keepUntilUnixMs ?? 0);
       throw error;
     }
+    this.#detach(this.#offer.withdraw());
     this.#armDeadline();
-    const turn = { tokenIds, cachedTokens: kept.tokens, admittedUnixMs };
-    this.#work = this.#driveTurn(turn, kept.lastSequence).catch((error: unknown) => {
-      this.#failed(error);
+    this.#run(async () => {
+      await this.#accept();
+      await this.#driveTurn(false);
     });
     return kept.lastSequence;
   }
@@ -240,85 +276,66 @@ export class SessionRun {
     await settledWithin(ms, this.#work);
   }
 
-  async #drive(): Promise<void> {
-    const { deps } = this;
-    const { decode, worker } = this.placed;
-    await this.#accept();
-    const turn = this.#follow(0, this.record.createdUnixMs);
-    await Promise.race([runPrefill(this.#prefill, deps), failureOf(turn)]);
-    const call = startCall(this.record, deps.nowUnixMs(), worker.address);
-    await this.#change({ decodeId: decode.memberId });
-    const started = deps.decodes.startSession(decode.address, call, this.#aborter.signal);
-    await Promise.race([started, failureOf(turn)]);
-    // The first tokens may be there already; the finished event too.
-    if (this.#ending === null) await this.#change({ state: 'decoding' });
-    await this.#finishTurn(await turn);
+  /** Lease and deadline. */
+  #hold(): void {
+    this.#stopLease = renewLease(this.sessionId, this.deps, (to) => {
+      if (this.#ending !== null) return;
+      if (to === 'gone') this.#detach(this.end(sessionLost()));
+      else this.#abandon(new LeaseLost('the lease has another holder'));
+    });
+    this.#armDeadline();
   }
 
-  async #driveTurn(next: NextTurn, afterSequence: number): Promise<void> {
-    const { deps } = this;
-    await this.#accept();
-    const turn = this.#follow(afterSequence, next.admittedUnixMs);
-    const call = appendCall(this.record, next);
-    const { address } = this.placed.decode;
-    await Promise.race([
-      deps.decodes.appendTurn(address, call, this.#aborter.signal),
-      failureOf(turn),
-    ]);
-    await this.#finishTurn(await turn);
+  #run(work: () => Promise<void>): void {
+    this.#work = work().catch((error: unknown) => {
+      this.#failed(error);
+    });
+  }
+
+  async #driveTurn(isNew: boolean): Promise<void> {
+    const session = this.#session;
+    const follower = new TurnFollower(session);
+    if (!isNew) await follower.seen();
+    const reuse = new PrefixReuse(session, isNew);
+    const { keptUntilUnixMs, lastSequence } = await driveTurn(session, follower, reuse);
+    if (this.isEnding) return;
+    this.#deadline.stop();
+    this.#clientWatch.stop();
+    if (keptUntilUnixMs === null) {
+      await this.#finish();
+      return;
+    }
+    await closeTurn(session, follower.answer, keptUntilUnixMs);
+    this.#keep(await lastTokenOf(session, lastSequence), keptUntilUnixMs);
   }
 
   async #accept(): Promise<void> {
     const { events } = this.deps.store;
     const { sessionId, epoch } = this.record;
     const appendId = newAppendId();
-    await this.#surely(async () =>
+    await this.#session.surely(async () =>
       events.append(sessionId, epoch, acceptedEvent(this.record), { appendId }),
     );
   }
 
-  /** Waits while Redis is away, until the session ends. */
-  async #surely<T>(operation: () => Promise<T>): Promise<T> {
-    return retryWhileRedisIsAway(this.#aborter.signal, operation);
-  }
-
-  async #change(change: RecordChange | ((record: SessionRecord) => RecordChange)): Promise<void> {
-    return this.#surely(async () => this.#keeper.change(change));
-  }
-
-  async #follow(afterSequence: number, askedUnixMs: number): Promise<FinishedTurn> {
-    const { signal } = this.#aborter;
-    const { decode } = this.placed;
-    const record = (): SessionRecord => this.record;
-    const turn = unlessAborted(signal, async () =>
-      followTurn({ record, decode, afterSequence, askedUnixMs, signal }, this.deps),
-    );
-    turn.catch(() => undefined); // awaited at the turn's end; it may fail before
-    return turn;
-  }
-
-  async #finishTurn({ keptUntilUnixMs, kept }: FinishedTurn): Promise<void> {
-    if (this.#ending !== null) return;
-    this.#deadline.stop();
-    this.#grace.stop();
-    if (keptUntilUnixMs === null) {
-      await this.#finish();
-      return;
-    }
-    await this.#change({ state: 'kept', keepUntilUnixMs: keptUntilUnixMs });
-    this.#keep(kept, keptUntilUnixMs);
-  }
-
   #keep(kept: KeptState, untilUnixMs: number): void {
+    if (this.isEnding) return;
     this.#kept = kept;
     this.#keeping.set(untilUnixMs, () => {
       this.#detach(this.releaseKept());
+    });
+    this.#detach(this.#offer.publish());
+  }
+
+  #watchForClient(graceMs: number, reason: ServingError): void {
+    this.#clientWatch.start(graceMs, () => {
+      this.#detach(this.end(reason));
     });
   }
 
   #armDeadline(): void {
     const { deadlineUnixMs } = this.record;
-    if (deadlineUnixMs === null) return;
+    if (deadlineUnixMs === null || this.record.state === 'kept') return;
     this.#deadline.set(deadlineUnixMs, () => {
       const error = new ServingError('DEADLINE_EXCEEDED', 'the deadline of the session has passed');
       this.#detach(this.end(error));
@@ -333,12 +350,15 @@ export class SessionRun {
 
   #stop(reason: ServingError): void {
     this.#kept = null;
-    for (const alarm of [this.#keeping, this.#deadline, this.#grace]) alarm.stop();
-    for (const stop of this.#stops) stop();
+    this.#keeping.stop();
+    this.#deadline.stop();
+    this.#clientWatch.stop();
+    this.#stopLease();
+    this.#detach(this.#offer.withdraw());
     this.#aborter.abort(reason);
   }
 
-  /** What #drive threw: nothing new if the session is ending anyway. */
+  /** What the work threw: nothing new if the session is ending anyway. */
   #failed(error: unknown): void {
     if (this.#ending !== null) return;
     if (error instanceof LeaseLost) {
@@ -357,31 +377,33 @@ export class SessionRun {
   #abandon(error: LeaseLost): void {
     this.deps.log.warn({ sessionId: this.sessionId, reason: error.message }, 'session given up');
     this.#ending = Promise.resolve();
-    this.#stop(new ServingError('SESSION_BUSY', 'the session is driven elsewhere'));
+    const elsewhere = new ServingError(
+      'SHUTTING_DOWN',
+      'another router drives the session now; go on with Resume',
+    );
+    this.#stop(elsewhere);
     this.onGone();
   }
 
-  /** For ends that nobody awaits. */
-  #detach(ending: Promise<unknown>): void {
-    this.#logged(ending).catch(() => undefined);
-  }
-
-  async #logged(step: Promise<unknown>): Promise<void> {
-    try {
-      await step;
-    } catch (error) {
-      this.deps.log.warn(
-        { err: error, sessionId: this.sessionId },
-        'a step of ending the session failed',
-      );
-    }
+  /** For steps that nobody awaits. */
+  #detach(step: Promise<unknown>): void {
+    step.catch((error: unknown) => {
+      const { sessionId } = this;
+      this.deps.log.warn({ err: error, sessionId }, 'a step of ending the session failed');
+    });
   }
 }
 
-/** Rejects when the turn fails; never settles when it ends well. */
-async function failureOf(turn: Promise<unknown>): Promise<never> {
-  await turn;
-  return new Promise(() => undefined);
+function uploadLost(): ServingError {
+  return new ServingError(
+    'UPLOAD_LOST',
+    'the router that took the upload is gone; send the request again',
+    { retryAfterMs: 0 },
+  );
+}
+
+function notResumed(): ServingError {
+  return new ServingError('CANCELLED', 'its router died and no client resumed the session');
 }
 
 export function sessionBusy(): ServingError {

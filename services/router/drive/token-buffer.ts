@@ -1,5 +1,3 @@
-import type { PlanState } from '../plan/plan-prefill-chunks.js';
-
 /**
  * Prompt ids between the upload and the chunks. One side appends, the other waits and takes; ids are
  * dropped once the chunks that hold them are stored.
@@ -7,10 +5,21 @@ import type { PlanState } from '../plan/plan-prefill-chunks.js';
 export class TokenBuffer {
   #ids = new Uint32Array(4_096);
   /** Position of #ids[0]. */
-  #base = 0;
-  #received = 0;
+  #base: number;
+  #received: number;
   #closed = false;
   #wake: (() => void) | null = null;
+
+  /** @param base position of the first id that will be appended */
+  constructor(base = 0) {
+    this.#base = base;
+    this.#received = base;
+  }
+
+  /** Ids before it are not held any more. */
+  get base(): number {
+    return this.#base;
+  }
 
   get received(): number {
     return this.#received;
@@ -38,22 +47,14 @@ export class TokenBuffer {
     this.#notify();
   }
 
-  planState(nextToken: number): PlanState {
-    return { nextToken, receivedTokens: this.#received, uploadClosed: this.#closed };
-  }
-
   /** Ids of [begin, end), which must be held. */
   slice(begin: number, end: number): Uint32Array {
     return this.#ids.slice(begin - this.#base, end - this.#base);
   }
 
-  /** The id at a position, or null past the last received. */
-  at(position: number): number | null {
-    return position < this.#received ? (this.#ids[position - this.#base] ?? null) : null;
-  }
-
-  /** Forgets the ids before `position`. */
+  /** Forgets the ids before `position`, which must have been received. */
   drop(position: number): void {
+    if (position <= this.#base) return;
     this.#ids.copyWithin(0, position - this.#base, this.#received - this.#base);
     this.#base = position;
   }

@@ -1,15 +1,14 @@
 import type { AcceptedEvent } from '../../domain/session-event.js';
-import type { Reservation, SessionRecord } from '../../domain/session-record.js';
-import type { CheckedHeader } from '../admission/check-header.js';
+import type { SessionRecord } from '../../domain/session-record.js';
 import type { AppendTurnCall, StartSessionCall, TurnContext } from './peers.js';
-import type { RecordChange } from './record-keeper.js';
 
-/** Another turn on a kept session, as its ids came. */
-export interface NextTurn {
+/** What decode has to run again before it goes on. */
+export interface TurnHistory {
+  /** Tokens after the sealed ones. */
   readonly tokenIds: readonly number[];
-  /** Prompt and generated tokens of the turns before. */
-  readonly cachedTokens: number;
-  readonly admittedUnixMs: number;
+  /** How many of the last of them are this turn's answer. */
+  readonly answeredTokens: number;
+  readonly firstTokenUnixMs: number | null;
 }
 
 export function acceptedEvent(record: SessionRecord): AcceptedEvent {
@@ -19,61 +18,45 @@ export function acceptedEvent(record: SessionRecord): AcceptedEvent {
   return { type: 'accepted', model, modelFingerprint, policy, reservedBytes, reservedTokens };
 }
 
-/** The first turn, after its seal. */
+/** A decode takes a sealed session: for its first turn, or where another decode left it. */
 export function startCall(
   record: SessionRecord,
-  prefilledUnixMs: number,
+  history: TurnHistory,
   workerAddress: string,
 ): StartSessionCall {
-  const { sessionId, epoch, fingerprint, generation, traceparent } = record;
-  const context = turnContext(record, {
-    admittedUnixMs: record.createdUnixMs,
-    prefilledUnixMs,
-    promptTokens: record.receivedTokens,
-    cachedTokens: 0,
-  });
-  return { sessionId, epoch, fingerprint, generation, traceparent, context, workerAddress };
-}
-
-/** A turn that decode appends itself: it is prefilled there, so its prefill ends at admission. */
-export function appendCall(record: SessionRecord, turn: NextTurn): AppendTurnCall {
-  const { sessionId, epoch, generation, traceparent } = record;
-  const { tokenIds, cachedTokens, admittedUnixMs } = turn;
-  const context = turnContext(record, {
-    admittedUnixMs,
-    prefilledUnixMs: admittedUnixMs,
-    promptTokens: cachedTokens + tokenIds.length,
-    cachedTokens,
-  });
-  return { sessionId, epoch, tokenIds, generation, traceparent, context };
-}
-
-/** What another turn changes in the record. */
-export function turnChange(
-  turn: number,
-  header: CheckedHeader,
-  reservation: Reservation | null,
-): RecordChange {
-  const { generation, deadlineUnixMs, onDisconnect, resumeGraceMs, keepSessionMs } = header;
+  const { sessionId, epoch, attempt, fingerprint, generation, traceparent, turn } = record;
   return {
-    state: 'decoding',
-    keepUntilUnixMs: null,
-    ...{ turn, reservation },
-    ...{ generation, deadlineUnixMs, onDisconnect, resumeGraceMs, keepSessionMs },
+    ...{ sessionId, epoch, attempt, fingerprint, generation, traceparent, workerAddress },
+    turn: turn.number,
+    turnBeginToken: turn.beginToken,
+    historyTokenIds: history.tokenIds,
+    answeredTokens: history.answeredTokens,
+    context: turnContext(record, history.firstTokenUnixMs),
   };
 }
 
-function turnContext(
-  record: SessionRecord,
-  facts: Pick<TurnContext, 'admittedUnixMs' | 'prefilledUnixMs' | 'promptTokens' | 'cachedTokens'>,
-): TurnContext {
+/** A turn that the decode which holds the session appends. */
+export function appendCall(record: SessionRecord, tokenIds: readonly number[]): AppendTurnCall {
+  const { sessionId, epoch, attempt, generation, traceparent, turn } = record;
   return {
-    ...facts,
-    policy: record.policy,
-    workerIds: record.lane,
-    segmentBytes: record.segments.reduce((total, { bytes }) => total + bytes, 0),
-    promptReran: false,
-    keepSessionMs: record.keepSessionMs,
-    deadlineUnixMs: record.deadlineUnixMs,
+    ...{ sessionId, epoch, attempt, tokenIds, generation, traceparent },
+    turn: turn.number,
+    context: turnContext(record, null),
+  };
+}
+
+function turnContext(record: SessionRecord, firstTokenUnixMs: number | null): TurnContext {
+  const { turn, policy, lane, segments, keepSessionMs, deadlineUnixMs } = record;
+  return {
+    policy,
+    admittedUnixMs: turn.admittedUnixMs,
+    // A turn that decode appends is prefilled there: its prefill ends at admission.
+    prefilledUnixMs: turn.prefilledUnixMs ?? turn.admittedUnixMs,
+    promptTokens: turn.endToken ?? record.receivedTokens,
+    cachedTokens: turn.cachedTokens,
+    workerIds: lane,
+    segmentBytes: segments.reduce((total, { bytes }) => total + bytes, 0),
+    promptReran: turn.promptReran,
+    ...{ keepSessionMs, deadlineUnixMs, firstTokenUnixMs },
   };
 }

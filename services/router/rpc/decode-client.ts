@@ -30,6 +30,11 @@ export class DecodeClients implements DecodePeers {
         epoch,
         fingerprint,
         workerAddress,
+        attempt: call.attempt,
+        turn: call.turn,
+        historyTokenIds: [...call.historyTokenIds],
+        answeredTokens: call.answeredTokens,
+        turnBeginToken: call.turnBeginToken,
         generation: toGeneration(call.generation),
         context: toContext(call.context),
       },
@@ -45,6 +50,8 @@ export class DecodeClients implements DecodePeers {
       {
         sessionId,
         epoch,
+        attempt: call.attempt,
+        turn: call.turn,
         tokenIds: [...call.tokenIds],
         generation: toGeneration(call.generation),
         context: toContext(call.context),
@@ -116,5 +123,6 @@ function toContext(context: TurnContext): WireTurnContext {
     dtype: policy.dtype,
     cutRule: policy.cutRule,
     deadlineUnixMs: context.deadlineUnixMs ?? 0,
+    firstTokenUnixMs: context.firstTokenUnixMs ?? 0,
   };
 }

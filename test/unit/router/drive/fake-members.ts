@@ -12,6 +12,8 @@ import type {
   AppendTurnCall,
   DecodePeers,
   MemberCounters,
+  ReusedSegment,
+  ReuseSegmentsCall,
   StartSessionCall,
   TurnContext,
   WorkerPeers,
@@ -106,6 +108,18 @@ export class FakeWorker implements WorkerPeers {
     this.releases.push({ sessionId, epoch });
     this.#aborts.get(sessionId)?.(new ServingError('CANCELLED', 'released'));
     return Promise.resolve();
+  }
+
+  /** What linking answers: by default the source has gone. */
+  reuse: (call: ReuseSegmentsCall) => readonly ReusedSegment[] = () => {
+    throw new ServingError('SESSION_NOT_FOUND', 'the source is not here');
+  };
+
+  async reuseSegments(
+    _address: string,
+    call: ReuseSegmentsCall,
+  ): Promise<readonly ReusedSegment[]> {
+    return Promise.resolve().then(() => this.reuse(call));
   }
 
   async getStatus(): Promise<MemberCounters> {

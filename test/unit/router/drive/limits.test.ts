@@ -9,7 +9,13 @@ const UPLOAD_IDLE_MS = 500;
 const HEADER: GenerationHeader = {
   ...{ model: 'needle', temperature: 0, topK: 0, topP: null, seed: null, maxNewTokens: 16 },
   ...{ stopTexts: [], ignoreEos: false, prefillPolicy: null, cachePolicy: null, deadlineMs: 0 },
-  ...{ tenant: '', maxPromptTokens: 1_000, onDisconnect: 'cancel', resumeGraceMs: null },
+  ...{
+    tenant: '',
+    priority: 'normal',
+    maxPromptTokens: 1_000,
+    onDisconnect: 'cancel',
+    resumeGraceMs: null,
+  },
   ...{ keepSessionMs: 0, keepExactKeys: false, promptLogprobs: [], forcedTokenIds: [] },
   continueSessionId: null,
 };
@@ -68,7 +74,7 @@ describe('the limits of a router', () => {
   test('a session that opens while the router shuts down leaves nothing behind', async () => {
     const opening = world.driver.open(HEADER, { deadlineUnixMs: null, traceparent: null });
     const refused = assert.rejects(opening, /shutting down/);
-    await world.driver.shutDown();
+    await world.driver.shutDown(0);
     await refused;
     assert.deepEqual(await world.store.records.activeSessionIds(), []);
     assert.equal(await world.store.reservations.reservedBytes('store-1'), 0);

@@ -16,7 +16,7 @@ import {
   openSessionStore,
   type OpenSessionStore,
 } from '../../../../services/platform/session-store/open-session-store.js';
-import { chargedTokens } from '../../../../services/router/admission/charged-tokens.js';
+import { chargedTokens, shareOf } from '../../../../services/router/admission/charged-tokens.js';
 import {
   BullPrefillQueues,
   type RunJobOptions,
@@ -112,7 +112,7 @@ function makeJob(sessionId = randomBytes(16).toString('hex')): PrefillJob {
 function options(change: Partial<RunJobOptions> = {}): RunJobOptions {
   return {
     signal: new AbortController().signal,
-    tenant: '',
+    share: '',
     chargedTokens: CHUNK_TOKENS,
     isWorkerAlive: async () => Promise.resolve(true),
     onQueued: async () => Promise.resolve(),
@@ -180,19 +180,28 @@ describe('the order of a worker’s queue', () => {
 
   test('lets a tenant with one session go before the second of another', async () => {
     const jobs = [
-      ...['a1', 'a2', 'a3', 'a4'].map((name) => ({ name, change: { tenant: 'a' } })),
-      { name: 'b1', change: { tenant: 'b' } },
-      { name: 'b2', change: { tenant: 'b' } },
+      ...['a1', 'a2', 'a3', 'a4'].map((name) => ({
+        name,
+        change: { share: shareOf({ tenant: 'a', priority: 'normal' }) },
+      })),
+      { name: 'b1', change: { share: shareOf({ tenant: 'b', priority: 'normal' }) } },
+      { name: 'b2', change: { share: shareOf({ tenant: 'b', priority: 'normal' }) } },
     ];
     assert.deepEqual(await runAll(jobs), ['a1', 'b1', 'a2', 'b2', 'a3', 'a4']);
   });
 
-  test('serves a tenant of high priority sixteen times as much as one of low', async () => {
+  test('serves a tenant’s prompts of high priority sixteen times as much as its low ones', async () => {
     const job = makeJob();
-    const low = { tenant: 'low', chargedTokens: chargedTokens(job, 'low') };
-    const high = { tenant: 'high', chargedTokens: chargedTokens(job, 'high') };
+    const low = {
+      share: shareOf({ tenant: '', priority: 'low' }),
+      chargedTokens: chargedTokens(job, 'low'),
+    };
+    const high = {
+      share: shareOf({ tenant: '', priority: 'high' }),
+      chargedTokens: chargedTokens(job, 'high'),
+    };
     const jobs = [
-      { name: 'first', change: { tenant: 'first' } },
+      { name: 'first', change: { share: 'first' } },
       ...Array.from({ length: 2 }, () => ({ name: 'low', change: low })),
       ...Array.from({ length: 17 }, () => ({ name: 'high', change: high })),
     ];
@@ -205,8 +214,14 @@ describe('the order of a worker’s queue', () => {
 
   test('lets a seal wait for nobody’s share', async () => {
     const jobs = [
-      ...['a1', 'a2', 'a3'].map((name) => ({ name, change: { tenant: 'a' } })),
-      { name: 'seal', change: { tenant: 'a', chargedTokens: 0 } },
+      ...['a1', 'a2', 'a3'].map((name) => ({
+        name,
+        change: { share: shareOf({ tenant: 'a', priority: 'normal' }) },
+      })),
+      {
+        name: 'seal',
+        change: { share: shareOf({ tenant: 'a', priority: 'normal' }), chargedTokens: 0 },
+      },
     ];
     assert.deepEqual((await runAll(jobs)).slice(0, 2), ['a1', 'seal']);
   });

@@ -66,7 +66,7 @@ describe('while Redis is away', () => {
     await eventually('a chunk runs', () => world.worker.jobs.length > jobs);
     world.redis.suspend();
     const startedMs = performance.now();
-    await world.driver.shutDown();
+    await world.driver.shutDown(0);
     assert.ok(performance.now() - startedMs < 6_000);
     assert.equal((await call.ended)?.code, status.UNAVAILABLE);
   });

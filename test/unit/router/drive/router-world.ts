@@ -14,11 +14,12 @@ import {
   openSessionStore,
   type OpenSessionStore,
 } from '../../../../services/platform/session-store/open-session-store.js';
-import { makeDriveMetrics } from '../../../../services/router/drive/drive-metrics.js';
+import { makeDriveMetrics } from '../../../../services/router/metrics.js';
 import { Driver } from '../../../../services/router/drive/driver.js';
 import { FleetView } from '../../../../services/router/drive/fleet-view.js';
 import { BullPrefillQueues } from '../../../../services/router/drive/prefill-queues.js';
 import { Models } from '../../../../services/router/models.js';
+import { Relays } from '../../../../services/router/rpc/relays.js';
 import { makeRouterService } from '../../../../services/router/rpc/router-service.js';
 import { startRedis, type TestRedis } from '../../../support/redis-server.js';
 import { FakeDecode, fakeMember, FakeWorker } from './fake-members.js';
@@ -44,17 +45,19 @@ export async function startRouterWorld(
   uploadIdleMs = 60_000,
 ): Promise<RouterWorld> {
   const redis = await startRedis();
-  const log = makeLog('test', 'silent');
+  const log = makeLog('test', 'error');
   const store = await openSessionStore(redis.url, log);
   const worker = new FakeWorker(redis.url);
   const decode = new FakeDecode(store);
-  const queues = new BullPrefillQueues(redisOptions(redis.url), log);
+  const queues = new BullPrefillQueues(redisOptions(redis.url), store.fairShares, log);
   const fleet = new FleetView(store.fleet, 10, () => performance.now());
   const registry = makeMetrics('test');
   const limits = {
     defaultMaxPromptTokens: 131_072,
     defaultMaxNewTokens: 512,
     maxSessions,
+    maxSessionsPerTenant: 0,
+    maxQueuedJobs: 1_000,
     maxKeepSessionMs: 60_000,
   };
   const driver = new Driver(
@@ -63,6 +66,7 @@ export async function startRouterWorld(
       driverId: 'router-test',
       nowUnixMs: () => Date.now(),
       metrics: makeDriveMetrics(registry),
+      recoveryMs: 60_000,
     },
     limits,
   );
@@ -78,6 +82,7 @@ export async function startRouterWorld(
       log,
       defaultMaxPromptTokens: 131_072,
       uploadIdleMs,
+      relays: new Relays(store.clients, 'router-test', log),
     },
     { log, metrics: registry },
   );
@@ -112,7 +117,7 @@ export async function startRouterWorld(
     stop: async () => {
       clearInterval(heart);
       client.close();
-      await driver.shutDown();
+      await driver.shutDown(0);
       await server.close(1_000);
       await worker.close();
       await queues.close();
