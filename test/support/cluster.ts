@@ -41,7 +41,7 @@ export async function startTestCluster(
     rmSync(base, { recursive: true, force: true });
     throw error;
   });
-  const client = makeClient('router', cluster.routerAddress, null);
+  const client = makeClient('router', cluster.routerAddress, cluster.clientTls);
   return {
     cluster,
     address: cluster.routerAddress,
