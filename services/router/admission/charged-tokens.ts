@@ -14,3 +14,11 @@ export function chargedTokens(
 ): number {
   return kind === 'seal' ? 0 : Math.ceil((endToken - beginToken) * COST[priority]);
 }
+
+/**
+ * The share that pays for a session's jobs. A tenant's prompts of each priority have one of their own:
+ * within one share jobs run in the order they came, so a high prompt would wait for low ones.
+ */
+export function shareOf({ tenant, priority }: { tenant: string; priority: Priority }): string {
+  return JSON.stringify([tenant, priority]);
+}
