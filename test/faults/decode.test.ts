@@ -1,7 +1,7 @@
 import assert from '../support/assert.js';
 import { after, afterEach, before } from 'node:test';
 import type { GenerateHeader } from '../../proto/gen/longshadow/router/v1/GenerateHeader.js';
-import { assertSameAnswer } from '../support/fault-call.js';
+import { assertSameAnswer, type FaultAnswer } from '../support/fault-call.js';
 import { FaultCluster } from '../support/fault-cluster.js';
 import { faultPrompt } from '../support/fault-prompts.js';
 import { faultTest } from '../support/fault-random.js';
@@ -86,7 +86,7 @@ faultTest('killed while a session is kept: its next turn goes on elsewhere', asy
 
 faultTest('killed with a batch: every session of it goes on', async (random) => {
   const headers = [GREEDY, SAMPLED, { ...SAMPLED, sampling: { temperature: 0.7, seed: '5' } }];
-  const expected = [];
+  const expected: FaultAnswer[] = [];
   for (const header of headers) expected.push(await faults.undisturbed(header, PROMPT));
   const calls = headers.map((header) => faults.call(header, PROMPT));
   for (const call of calls) await call.says(random.integer(1, 20));

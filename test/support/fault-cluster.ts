@@ -19,6 +19,8 @@ import { FaultRedis } from './fault-redis.js';
 import { poll } from './poll.js';
 
 const CALL_MS = 10_000;
+/** Set to see what the services log. */
+const SHOWS_LOG = (process.env['LONGSHADOW_FAULT_LOG'] ?? '') !== '';
 
 export interface FaultClusterOptions extends Partial<
   Pick<ClusterOptions, 'routers' | 'workers' | 'decodes' | 'memberEnvironment' | 'onRestart'>
@@ -60,7 +62,10 @@ export class FaultCluster {
         redisUrl: redis.url,
         environment: { ...process.env, LONGSHADOW_LOG_LEVEL: 'warn', ...environment },
         readyWithinMs: 120_000,
-        onLog: (role, line) => logs.push(`${role}: ${line}`),
+        onLog: (role, line) => {
+          logs.push(`${role}: ${line}`);
+          if (SHOWS_LOG) console.error(`${role}: ${line}`);
+        },
       });
       const store = await openSessionStore(redis.url, makeLog('test', 'silent'));
       return new FaultCluster(cluster, redis, store, logs, removeStore);

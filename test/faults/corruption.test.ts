@@ -1,0 +1,209 @@
+import { status as grpcStatus } from '@grpc/grpc-js';
+import assert from '../support/assert.js';
+import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
+import { after, afterEach, before } from 'node:test';
+import { assertSameAnswer, type FaultCall } from '../support/fault-call.js';
+import { FaultCluster } from '../support/fault-cluster.js';
+import { chunksOf, faultPrompt } from '../support/fault-prompts.js';
+import { faultTest, type FaultRandom } from '../support/fault-random.js';
+import { noteRecovery } from '../support/fault-report.js';
+import { FaultWorkerProxy } from '../support/fault-worker-proxy.js';
+import { needleSample } from '../support/needle-samples.js';
+import { poll } from '../support/poll.js';
+
+/*
+ * Bytes are changed where they lie or on their way. The first time costs the session a new plan, the
+ * second time ends it with DATA_LOSS; a wrong answer is never given.
+ */
+
+const PROMPT = faultPrompt();
+const CHUNKS = chunksOf(PROMPT);
+const HEADER = { maxNewTokens: 48 };
+
+let faults: FaultCluster;
+let proxy: FaultWorkerProxy;
+before(async () => {
+  proxy = await FaultWorkerProxy.start();
+  faults = await FaultCluster.start({
+    memberEnvironment: (role) => (role === 'worker' ? { WORKER_ADVERTISE: proxy.address } : {}),
+  });
+  forward();
+  await faults.undisturbed(HEADER, PROMPT);
+});
+after(async () => {
+  await faults.stop();
+  proxy.stop();
+});
+afterEach(async () => {
+  proxy.toDamage = 0;
+  await faults.repair();
+  forward();
+  await faults.isFree();
+});
+
+function forward(): void {
+  proxy.forwardTo(faults.cluster.member('worker', 0).address);
+}
+
+for (const kind of ['k', 'v'] as const) {
+  faultTest(
+    `a byte of a segment's .${kind} file is flipped while its worker is away`,
+    async (random) => {
+      const call = faults.call(HEADER, PROMPT);
+      await call.passes((CHUNKS[0]?.endToken ?? 0) + 1);
+      const flippedMs = await flipWhileWorkerIsAway(call, 1, kind, random);
+      await survivesOneLoss(call);
+      noteRecovery('a flipped byte in a segment', await call.recoveryMs(flippedMs));
+    },
+  );
+}
+
+faultTest('a byte is flipped again under the new plan: DATA_LOSS', async (random) => {
+  const call = faults.call(HEADER, PROMPT);
+  for (const epoch of [1, 2]) {
+    await poll(
+      () => faults.storeFiles(),
+      (files) => files.some((file) => file.includes(`/${epoch}-0-0-`) && file.endsWith('.v')),
+      60_000,
+    );
+    await faults.recordWhere(call.sessionId, ({ nextToken }) => nextToken > 0);
+    await flipWhileWorkerIsAway(call, epoch, 'k', random);
+    if (epoch === 1) await faults.recordWhere(call.sessionId, ({ dataLosses }) => dataLosses === 1);
+  }
+  await endsWithDataLoss(call);
+});
+
+faultTest('a byte of a segment is flipped before decode maps it', async (random) => {
+  const call = faults.call(HEADER, PROMPT);
+  const last = CHUNKS.at(-1);
+  assert.ok(last);
+  await call.passes(last.beginToken);
+  faults.pause('decode', 0);
+  try {
+    await faults.recordWhere(call.sessionId, ({ sealedTokens }) => sealedTokens > 0);
+    flipByte(call, 1, 'v', random);
+  } finally {
+    faults.goOn('decode', 0);
+  }
+  await survivesOneLoss(call);
+});
+
+faultTest('a hand-off is damaged on its way: one new plan', async () => {
+  proxy.toDamage = 1;
+  const before = proxy.damaged;
+  const call = faults.call(HEADER, PROMPT);
+  await survivesOneLoss(call);
+  assert.equal(proxy.damaged, before + 1);
+});
+
+faultTest('hand-offs are damaged again and again: DATA_LOSS', async () => {
+  proxy.toDamage = 1_000;
+  await endsWithDataLoss(faults.call(HEADER, PROMPT));
+});
+
+for (const [what, damage] of [
+  ['another fingerprint', (data: string) => data.replace(/("fingerprint":")./, '$1g')],
+  ['another position', (data: string) => data.replace(/("beginToken":)\d+/, '$1512000')],
+  ['half of its text', (data: string) => data.slice(0, data.length / 2)],
+] as const) {
+  faultTest(`a job's payload becomes ${what}: it is rebuilt from the record`, async () => {
+    const other = faults.call({ maxNewTokens: 1, tenant: 'other' }, needleSample(1).prompt);
+    await other.passes(1);
+    const call = faults.call(HEADER, PROMPT);
+    await call.sees(({ queued }) => (queued ?? null) !== null);
+    await damageWaitingJob(call.sessionId, damage);
+    assertSameAnswer(await call.answer, await faults.undisturbed(HEADER, PROMPT));
+    const { epoch, dataLosses } = await faults.record(call.sessionId);
+    assert.deepEqual({ epoch, dataLosses }, { epoch: 1, dataLosses: 0 });
+    other.leave();
+    await other.failure();
+  });
+}
+
+faultTest('token ids in Redis are changed: never run, DATA_LOSS', async () => {
+  const other = faults.call({ maxNewTokens: 1, tenant: 'other' }, needleSample(1).prompt);
+  await other.passes(1);
+  const call = faults.call(HEADER, PROMPT);
+  await call.sees(({ queued }) => (queued ?? null) !== null);
+  await faults.redis.use(async (redis) => {
+    const key = `longshadow:session:${call.sessionId}:tokens:0`;
+    const bytes = await redis.getBuffer(key);
+    assert.ok(bytes && bytes.length > 4_000);
+    bytes.writeUInt8(bytes.readUInt8(2_000) ^ 1, 2_000);
+    await redis.set(key, bytes, 'KEEPTTL');
+  });
+  await endsWithDataLoss(call);
+  other.leave();
+  await other.failure();
+});
+
+/** @returns when the worker was back */
+async function flipWhileWorkerIsAway(
+  call: FaultCall,
+  epoch: number,
+  kind: 'k' | 'v',
+  random: FaultRandom,
+): Promise<number> {
+  await faults.cluster.kill('worker', 0);
+  flipByte(call, epoch, kind, random);
+  await faults.cluster.restart('worker', 0);
+  forward();
+  return performance.now();
+}
+
+/** Changes one bit of the first segment of a plan. */
+function flipByte(
+  { sessionId }: FaultCall,
+  epoch: number,
+  kind: 'k' | 'v',
+  random: FaultRandom,
+): void {
+  const files = faults.storeFiles();
+  const file = files.find(
+    (name) => name.startsWith(`${sessionId}/${epoch}-0-0-`) && name.endsWith(`.${kind}`),
+  );
+  assert.ok(file, files.join('\n'));
+  const descriptor = openSync(faults.storePath(file), 'r+');
+  const { size } = fstatSync(descriptor);
+  // Well behind the header and its table: data of a full page.
+  const at = random.integer(size / 4, (size * 3) / 4);
+  const byte = Buffer.alloc(1);
+  readSync(descriptor, byte, 0, 1, at);
+  byte.writeUInt8(byte.readUInt8() ^ (1 << random.integer(0, 8)));
+  writeSync(descriptor, byte, 0, 1, at);
+  closeSync(descriptor);
+}
+
+async function survivesOneLoss(call: FaultCall): Promise<void> {
+  const answer = await call.answer;
+  assertSameAnswer(answer, await faults.undisturbed(HEADER, PROMPT));
+  const losses = answer.interruptions.filter((code) => code === 'DATA_LOSS');
+  assert.equal(losses.length, 1, answer.interruptions.join());
+  const { epoch, dataLosses } = await faults.record(call.sessionId);
+  assert.equal(dataLosses, 1);
+  assert.ok(epoch >= 2);
+}
+
+async function endsWithDataLoss(call: FaultCall): Promise<void> {
+  const failure = await call.failure();
+  assert.equal(failure.code, grpcStatus.DATA_LOSS, failure.details);
+  assert.match(failure.details, /^DATA_LOSS: /);
+  assert.ok(!call.events.some(({ token }) => (token ?? null) !== null));
+}
+
+/** Changes the payload of the session's job that waits on the worker's queue. */
+async function damageWaitingJob(
+  sessionId: string,
+  damage: (data: string) => string,
+): Promise<void> {
+  await faults.redis.use(async (redis) => {
+    const keys = await redis.keys(`bull:longshadow-prefill-*:${sessionId}-*`);
+    const [key] = keys.filter((name) => !name.endsWith(':lock'));
+    assert.ok(key, 'no job of the session waits');
+    const data = await redis.hget(key, 'data');
+    assert.ok(data !== null);
+    const damaged = damage(data);
+    assert.notEqual(damaged, data);
+    await redis.hset(key, 'data', damaged);
+  });
+}
