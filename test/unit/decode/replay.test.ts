@@ -32,7 +32,7 @@ const tokensOf = (events: readonly SessionEvent[]) =>
   events.flatMap((event) => (event.type === 'token' ? [event] : []));
 
 /** Ids of the letters. */
-const letterIds = (text: string): number[] => [...text].map((letter) => letter.charCodeAt(0));
+const letterIds = (text: string): number[] => Array.from(text, (letter) => letter.charCodeAt(0));
 
 const answers: { name: string; options: TurnOptions }[] = [
   { name: 'that max_new_tokens ends', options: { maxNewTokens: 9 } },
