@@ -1,32 +1,36 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ThrowawayCa } from '../../services/cli/cluster/throwaway-ca.js';
+import type { Leaf, ThrowawayCa } from '../../services/cli/cluster/throwaway-ca.js';
 import type { TlsFiles } from '../../services/platform/config/common-settings.js';
 
-/** An authority whose certificates, for this host, were made at a time of the test's choice. */
-export function makeAuthority(name: string, made = new Date()): ThrowawayCa {
-  return new ThrowawayCa(name, made);
-}
+/** When a certificate was made that was good for a day. */
+const TWO_DAYS_AGO = new Date(Date.now() - 2 * 86_400_000);
 
-/** When a certificate was made that is good for a day and has ended. */
-export const TWO_DAYS_AGO = new Date(Date.now() - 2 * 86_400_000);
-
-/** A new certificate of `signer` as files below `folder`, whose holder trusts `trusted`. */
+/** A new certificate of `signer`, for this host, as files below `folder`; its holder trusts `trusted`. */
 export function writeCertificate(
   folder: string,
   signer: ThrowawayCa,
   trusted: ThrowawayCa = signer,
 ): TlsFiles {
+  return writeLeaf(folder, signer.leaf('test', ['serverAuth', 'clientAuth']), trusted);
+}
+
+/** As writeCertificate, but the certificate's time is over. */
+export function writeEndedCertificate(folder: string, signer: ThrowawayCa): TlsFiles {
+  const leaf = signer.leaf('test', ['serverAuth', 'clientAuth'], TWO_DAYS_AGO);
+  return writeLeaf(folder, leaf, signer);
+}
+
+export function writeLeaf(folder: string, leaf: Leaf, trusted: ThrowawayCa): TlsFiles {
   const own = mkdtempSync(join(folder, 'certificate-'));
-  const { certificate, key } = signer.leaf('test', ['serverAuth', 'clientAuth']);
   const write = (name: string, text: string): string => {
     const path = join(own, name);
     writeFileSync(path, text, { mode: 0o600 });
     return path;
   };
   return {
-    certPath: write('own.crt', certificate),
-    keyPath: write('own.key', key),
+    certPath: write('own.crt', leaf.certificate),
+    keyPath: write('own.key', leaf.key),
     caPath: write('ca.crt', trusted.certificate),
   };
 }

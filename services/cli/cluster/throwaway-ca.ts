@@ -29,19 +29,19 @@ export class ThrowawayCa {
 
   constructor(
     private readonly name: string,
-    private readonly now: Date = new Date(),
+    made = new Date(),
   ) {
     this.certificate = signCertificate({
       subject: name,
       publicKey: this.#keys.publicKey,
       issuer: this.#issuer(),
       use: 'authority',
-      ...this.#day(),
+      ...dayFrom(made),
     });
   }
 
-  /** A certificate for this host, good for a day; servers connect to each other, so have both uses. */
-  leaf(subject: string, use: readonly Usage[]): Leaf {
+  /** A certificate for this host, good for a day. */
+  leaf(subject: string, use: readonly Usage[], made = new Date()): Leaf {
     const { publicKey, privateKey } = newKeys();
     const certificate = signCertificate({
       subject,
@@ -49,7 +49,7 @@ export class ThrowawayCa {
       issuer: this.#issuer(),
       use,
       ...(use.includes('serverAuth') ? { hosts: HOSTS } : {}),
-      ...this.#day(),
+      ...dayFrom(made),
     });
     return { certificate, key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString() };
   }
@@ -57,11 +57,6 @@ export class ThrowawayCa {
   #issuer(): { name: string; publicKey: KeyObject; key: KeyObject } {
     const { publicKey, privateKey } = this.#keys;
     return { name: this.name, publicKey, key: privateKey };
-  }
-
-  #day(): { notBefore: Date; notAfter: Date } {
-    const now = this.now.getTime();
-    return { notBefore: new Date(now - CLOCK_SKEW_MS), notAfter: new Date(now + DAY_MS) };
   }
 }
 
@@ -115,4 +110,9 @@ export function tlsEnvironment(files: TlsFiles): Record<string, string> {
 
 function newKeys(): KeyPair {
   return generateKeyPairSync('ec', { namedCurve: 'P-256' });
+}
+
+function dayFrom(made: Date): { notBefore: Date; notAfter: Date } {
+  const ms = made.getTime();
+  return { notBefore: new Date(ms - CLOCK_SKEW_MS), notAfter: new Date(ms + DAY_MS) };
 }

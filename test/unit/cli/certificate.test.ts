@@ -44,7 +44,7 @@ function hex(text: string): string {
 test('a leaf names this host, is signed by its authority, and is good for a day', () => {
   const now = new Date('2031-05-06T07:08:09Z');
   const authority = new ThrowawayCa('An authority', now);
-  const { certificate, key } = authority.leaf('a leaf', ['serverAuth', 'clientAuth']);
+  const { certificate, key } = authority.leaf('a leaf', ['serverAuth', 'clientAuth'], now);
   const signer = new X509Certificate(authority.certificate);
   const leaf = new X509Certificate(certificate);
   assert.ok(signer.ca && !leaf.ca);
