@@ -5,6 +5,7 @@ import {
   ENDED_STATES,
   SESSION_ID_PATTERN,
   type SessionRecord,
+  type SessionState,
 } from '../../domain/session-record.js';
 import type { DriverRequest } from '../../domain/session-store.js';
 import { checkHeader, type CheckedHeader, type HeaderLimits } from '../admission/check-header.js';
@@ -162,6 +163,11 @@ export class Driver {
   /** Workers and decodes that sessions of this router are on. */
   members(): FleetMember[] {
     return [...this.#runs.values()].flatMap((run) => run.members);
+  }
+
+  /** Of the sessions of this router, one each. */
+  states(): SessionState[] {
+    return [...this.#runs.values()].map(({ record }) => record.state);
   }
 
   find(sessionId: string): SessionRun | null {

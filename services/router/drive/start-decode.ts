@@ -45,7 +45,6 @@ export async function startDecode(
     session.decode = decode;
     // From here on the stream takes nothing more from an earlier attempt.
     await session.change(({ attempt }) => ({
-      state: 'decoding',
       attempt: attempt + 1,
       decodeId: decode.memberId,
     }));
@@ -55,6 +54,7 @@ export async function startDecode(
     follower.beginAttempt();
     try {
       await deps.decodes.startSession(decode.address, call, signal);
+      await nowDecoding(session);
       return decode;
     } catch (error) {
       if (!(error instanceof ServingError) || !TRY_ANOTHER.has(error.code)) throw error;
@@ -62,6 +62,11 @@ export async function startDecode(
       refused.add(processOf(decode));
     }
   }
+}
+
+/** The first tokens may be there already; the turn's end too, which is written down elsewhere. */
+async function nowDecoding(session: DrivenSession): Promise<void> {
+  await session.change(({ state }) => (state === 'sealing' ? { state: 'decoding' } : {}));
 }
 
 /** The decode that has the session since an earlier turn or driver, if it is there still. */
@@ -95,10 +100,10 @@ async function goesOn(
         await workerAddress(session),
       );
       await deps.decodes.startSession(decode.address, call, signal);
+      await nowDecoding(session);
     } else {
       const endToken = turn.endToken ?? turn.beginToken;
       const ids = await session.tokens.slice(turn.beginToken, endToken);
-      await session.change({ state: 'decoding' });
       await deps.decodes.appendTurn(decode.address, appendCall(record, [...ids]), signal);
     }
     return true;
