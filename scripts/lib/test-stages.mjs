@@ -1,6 +1,7 @@
+import { randomInt } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { filesUnder } from './fingerprint.mjs';
 import { buildNative } from './native-build.mjs';
 import { capture, runAloud, Stop } from './run.mjs';
@@ -19,23 +20,46 @@ export const TEST_STAGES = [
   { name: 'binding', run: () => nodeTests('test/binding') },
   { name: 'integration', run: () => nodeTests('test/integration', { concurrency: 1 }) },
   { name: 'e2e', run: () => nodeTests('test/e2e', { concurrency: 1 }) },
+  { name: 'faults', run: () => faultTests() },
 ];
 
-/** Test files are named here because Node 20 expands no patterns itself. */
-export async function nodeTests(folder, { concurrency = 2 } = {}) {
-  const files = filesUnder(folder, (path) => path.endsWith('.test.ts'));
+/**
+ * Test files are named here because Node 20 expands no patterns itself.
+ * `only` picks files by their names without `.test.ts`; `timeoutMs` bounds a test and a file alike.
+ */
+export async function nodeTests(
+  folder,
+  { concurrency = 2, only = [], env = {}, timeoutMs = TEST_TIMEOUT_MS } = {},
+) {
+  const files = filesUnder(folder, (path) => path.endsWith('.test.ts')).filter(
+    (path) => only.length === 0 || only.includes(basename(path, '.test.ts')),
+  );
   if (files.length === 0) throw new Stop(`${folder} has no tests: they are missing or misnamed`);
   return withScratchFile('counts.json', async (counts) => {
-    const code = await runAloud(process.execPath, [
+    const args = [
       ...['--import', 'tsx', '--test', `--test-concurrency=${concurrency}`],
-      ...[`--test-timeout=${TEST_TIMEOUT_MS}`],
+      ...[`--test-timeout=${timeoutMs}`],
       ...['--test-reporter=./scripts/lib/test-reporters/failures.mjs'],
       ...['--test-reporter-destination=stdout'],
       ...['--test-reporter=./scripts/lib/test-reporters/counts.mjs'],
       ...[`--test-reporter-destination=${counts}`],
       ...files,
-    ]);
+    ];
+    const code = await runAloud(process.execPath, args, { env });
     return withExitStatus(JSON.parse(readFileSync(counts, 'utf8')), code);
+  });
+}
+
+/**
+ * What fails in a cluster and how it recovers: real processes, a real Redis, real signals. The short
+ * form unless `env` says otherwise; the seed of its timing is printed and repeats it.
+ */
+export async function faultTests({ seed = randomInt(2 ** 31), env = {}, ...options } = {}) {
+  console.log(`  LONGSHADOW_FAULT_SEED=${seed}`);
+  return nodeTests('test/faults', {
+    ...options,
+    concurrency: 1,
+    env: { LONGSHADOW_FAULT_SEED: String(seed), ...env },
   });
 }
 
