@@ -1,60 +1,75 @@
 import assert from '../support/assert.js';
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
+import { ThrowawayCa, tlsEnvironment } from '../../services/cli/cluster/throwaway-ca.js';
+import type { TlsFiles } from '../../services/platform/config/common-settings.js';
+import { makeClient, unaryCall } from '../../services/platform/rpc/client.js';
+import { writeCertificate, writeEndedCertificate } from '../support/certificates.js';
 import { MODEL, startTestCluster, type TestCluster } from '../support/cluster.js';
-import { run, runCli } from '../support/run.js';
+import { poll } from '../support/poll.js';
+import { CLI_PATH, runCli } from '../support/run.js';
 
-/** Null where openssl is missing: the tests are skipped with a line. */
-let cluster: TestCluster | null = null;
+const ours = new ThrowawayCa('Test services');
+const ROLES = ['router', 'worker', 'decode'] as const;
+
 let folder: string;
+let cluster: TestCluster;
+/** Of the cluster's services, as its operator would give them. */
+let tls: TlsFiles;
 let environment: NodeJS.ProcessEnv;
 before(async () => {
   folder = mkdtempSync(join(tmpdir(), 'longshadow-test-'));
-  const { error } = spawnSync('openssl', ['version']);
-  if (error !== undefined) return;
-  environment = await makeCertificates('own');
+  tls = writeCertificate(folder, ours);
+  environment = tlsEnvironment(tls);
   cluster = await startTestCluster(environment);
 });
 after(async () => {
-  await cluster?.stop();
+  await cluster.stop();
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** A certificate that is its own authority, for 127.0.0.1; services show it to each other. */
-async function makeCertificates(name: string): Promise<NodeJS.ProcessEnv> {
-  const certificate = join(folder, `${name}.crt`);
-  const key = join(folder, `${name}.key`);
-  await run('openssl', [
-    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
-    ...['-days', '1', '-subj', '/CN=longshadow', '-addext', 'subjectAltName=IP:127.0.0.1'],
-    ...['-keyout', key, '-out', certificate],
-  ]);
-  return {
-    LONGSHADOW_TLS_CERT: certificate,
-    LONGSHADOW_TLS_KEY: key,
-    LONGSHADOW_TLS_CA: certificate,
-  };
-}
+const flagsOf = ({ certPath, keyPath, caPath }: TlsFiles): string[] => [
+  ...['--tls-cert', certPath, '--tls-key', keyPath, '--tls-ca', caPath ?? ''],
+];
 
-function testWithTls(name: string, body: (running: TestCluster) => Promise<void>): void {
-  test(name, async (t) => {
-    if (cluster === null) t.skip('openssl is missing: apt-get install -y openssl');
-    else await body(cluster);
-  });
-}
-
-const generateArgs = ({ address }: TestCluster): string[] => [
+const generateArgs = (address: string): string[] => [
   ...['generate', '--router', address, '--model', MODEL, '--prompt', 'Call me Ishmael. '],
   ...['--max-new-tokens', '4', '--ignore-eos'],
 ];
 
-testWithTls('with mutual TLS between all services, generate and status work', async (running) => {
-  const { stdout } = await runCli(generateArgs(running), { environment });
+/** OK, or the code of the refusal: NO_WORKER stands for a connection that was not made. */
+async function answerOf(
+  role: (typeof ROLES)[number],
+  address: string,
+  files: TlsFiles | null,
+): Promise<string> {
+  const client = makeClient(role, address, files);
+  const options = { timeoutMs: 10_000, unavailable: 'NO_WORKER' } as const;
+  try {
+    await unaryCall(client, 'getStatus', {}, options);
+    return 'OK';
+  } catch (error) {
+    return error instanceof Error && 'code' in error ? String(error.code) : String(error);
+  } finally {
+    client.close();
+  }
+}
+
+function addressOf(running: TestCluster, role: (typeof ROLES)[number]): string {
+  return running.cluster.member(role, 0).address;
+}
+
+test('with mutual TLS between all services, generate and status work', async () => {
+  const { address } = cluster;
+  const { stdout } = await runCli(generateArgs(address), { environment });
   assert.ok(stdout.length > 1);
-  const status = await runCli(['status', '--router', running.address, '--json'], { environment });
+  const byFlags = ['status', '--router', address, '--json', ...flagsOf(tls)];
+  const status = await runCli(byFlags);
   const { members } = JSON.parse(status.stdout) as { members: { reachable: boolean }[] };
   assert.deepEqual(
     members.map(({ reachable }) => reachable),
@@ -62,26 +77,111 @@ testWithTls('with mutual TLS between all services, generate and status work', as
   );
 });
 
-testWithTls('who shows no certificate, or one of a stranger, is not served', async (running) => {
-  const stranger = await makeCertificates('stranger');
-  for (const other of [{}, { ...stranger, LONGSHADOW_TLS_CA: environment['LONGSHADOW_TLS_CA'] }]) {
-    const { stderr } = await runCli(generateArgs(running), { environment: other, expectCode: 1 });
+for (const role of ROLES) {
+  test(`the ${role} serves a certificate of its authority, and no other and none`, async () => {
+    const stranger = new ThrowawayCa('Test services');
+    const address = addressOf(cluster, role);
+    assert.equal(await answerOf(role, address, tls), 'OK', "a service's own");
+    assert.equal(await answerOf(role, address, writeCertificate(folder, ours)), 'OK', 'another');
+    const refused: [string, TlsFiles | null][] = [
+      ['a stranger of the same name', writeCertificate(folder, stranger, ours)],
+      ['one that has ended', writeEndedCertificate(folder, ours)],
+      ['no TLS', null],
+    ];
+    for (const [what, files] of refused) {
+      assert.equal(await answerOf(role, address, files), 'NO_WORKER', what);
+    }
+  });
+}
+
+test('the command line says what a router with TLS wants', async () => {
+  const stranger = writeCertificate(folder, new ThrowawayCa('Stranger'), ours);
+  for (const other of [{}, tlsEnvironment(stranger)]) {
+    const { stderr } = await runCli(generateArgs(cluster.address), {
+      environment: other,
+      expectCode: 1,
+    });
     assert.match(stderr, /^error: UNAVAILABLE: no router answers at .*LONGSHADOW_TLS_CERT/m);
     assert.doesNotMatch(stderr, /^\s+at /m, 'no stack trace');
   }
 });
 
-testWithTls(
-  'a part of the TLS settings, or a missing file, is one clear error',
-  async (running) => {
-    const key = join(folder, 'none.key');
-    for (const [other, message] of [
-      [{ LONGSHADOW_TLS_CERT: 'a.crt' }, /LONGSHADOW_TLS_CERT and LONGSHADOW_TLS_KEY/],
-      [{ ...environment, LONGSHADOW_TLS_KEY: key }, /none\.key/],
-    ] as const) {
-      const { stderr } = await runCli(generateArgs(running), { environment: other, expectCode: 1 });
-      assert.match(stderr, message);
-      assert.doesNotMatch(stderr, /^\s+at /m, 'no stack trace');
+test('a part of the TLS settings, or a missing file, is one clear error', async () => {
+  const key = join(folder, 'none.key');
+  for (const [other, message] of [
+    [{ LONGSHADOW_TLS_CERT: 'a.crt' }, /LONGSHADOW_TLS_CERT and LONGSHADOW_TLS_KEY/],
+    [{ ...environment, LONGSHADOW_TLS_KEY: key }, /none\.key/],
+  ] as const) {
+    const { stderr } = await runCli(generateArgs(cluster.address), {
+      environment: other,
+      expectCode: 1,
+    });
+    assert.match(stderr, message);
+    assert.doesNotMatch(stderr, /^\s+at /m, 'no stack trace');
+  }
+});
+
+test('no service starts where others reach it without mutual TLS', async () => {
+  const listenOpenly = (role: string): NodeJS.ProcessEnv => ({
+    [`${role.toUpperCase()}_LISTEN`]: '0.0.0.0:0',
+    ...(role === 'router' ? { ROUTER_API_KEYS_FILE: '' } : {}),
+  });
+  const half = { ...environment, LONGSHADOW_TLS_CA: '' };
+  for (const role of ROLES) {
+    const message = role === 'router' ? /without API keys/ : /without mutual TLS/;
+    const started = startTestCluster(half, {
+      memberEnvironment: (of) => (of === role ? listenOpenly(role) : {}),
+    });
+    await assert.rejects(
+      started.then(async (running) => running.stop()),
+      { code: 'BAD_REQUEST', message },
+      role,
+    );
+  }
+});
+
+interface UpLine {
+  readonly router: string;
+  readonly temporary: string;
+  readonly members: readonly { readonly role: string; readonly address: string }[];
+  readonly tls: TlsFiles;
+}
+
+test('up --tls makes certificates for itself, serves with them, and removes them', async () => {
+  const child = spawn(
+    process.execPath,
+    [
+      ...['--import', 'tsx', CLI_PATH, 'up', '--tls', '--json'],
+      ...['--router-listen', '127.0.0.1:0', '--store', join(folder, 'up')],
+    ],
+    { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ...environment } },
+  );
+  const ended = once(child, 'exit');
+  const [text] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
+  const up = JSON.parse(text) as UpLine;
+  try {
+    const made = join(up.temporary, 'tls');
+    assert.equal(statSync(made).mode & 0o777, 0o700);
+    for (const name of readdirSync(made)) {
+      assert.equal(statSync(join(made, name)).mode & 0o777, 0o600, name);
     }
-  },
-);
+    const { stdout } = await runCli([...generateArgs(up.router), ...flagsOf(up.tls)]);
+    assert.ok(stdout.length > 1);
+    for (const { role, address } of up.members) {
+      if (role === 'redis') continue;
+      const service = role as (typeof ROLES)[number];
+      // The certificates that the environment names are not these.
+      assert.equal(await answerOf(service, address, tls), 'NO_WORKER', role);
+      const answer = role === 'router' ? 'OK' : 'NO_WORKER';
+      assert.equal(await answerOf(service, address, up.tls), answer, `a client at the ${role}`);
+    }
+  } finally {
+    child.kill('SIGINT');
+    await ended;
+  }
+  await poll(
+    () => existsSync(up.temporary),
+    (isThere) => !isThere,
+    15_000,
+  );
+});
