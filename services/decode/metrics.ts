@@ -1,13 +1,13 @@
-import { Counter, Histogram, type Registry } from 'prom-client';
+import { Counter, type Registry } from 'prom-client';
 import {
   cancelToFreeSeconds,
   dataLossTotal,
   decodeStepSeconds,
   generatedTokensTotal,
+  interTokenSeconds,
   sessionsGauge,
   storeBytesGauge,
   timePerOutputTokenSeconds,
-  TOKEN_SECONDS,
 } from '../platform/metrics.js';
 import type { ErrorCode } from '../domain/serving-error.js';
 import type { TurnReport } from '../domain/session-event.js';
@@ -27,19 +27,21 @@ export interface DecodeMetrics {
   readonly holds: (sessions: number, status: HostStatus) => void;
 }
 
+/** Every series is there from the start. */
 export function decodeMetrics(registry: Registry, model: string): DecodeMetrics {
   const batched = new Counter({
     name: 'longshadow_decode_batched_sessions_total',
     help: 'Sessions over all decode steps; divided by the steps, the mean batch',
     registers: [registry],
   });
-  const tokenGap = new Histogram({
-    name: 'longshadow_inter_token_seconds',
-    help: 'Time between two tokens of a session',
-    buckets: TOKEN_SECONDS,
-    labelNames: ['model'],
-    registers: [registry],
-  });
+  const tokenGap = interTokenSeconds(registry);
+  const stepSeconds = decodeStepSeconds(registry);
+  const generatedTokens = generatedTokensTotal(registry);
+  const timePerToken = timePerOutputTokenSeconds(registry);
+  const dataLoss = dataLossTotal(registry);
+  const cancelToFree = cancelToFreeSeconds(registry);
+  const openSessions = sessionsGauge(registry);
+  const storeBytes = storeBytesGauge(registry);
   const replayed = new Counter({
     name: 'longshadow_replayed_tokens_total',
     help: 'Tokens that were run again for sessions that another attempt had decoded',
@@ -53,17 +55,17 @@ export function decodeMetrics(registry: Registry, model: string): DecodeMetrics 
   });
   return {
     stepRan({ sessions, tokens, seconds }) {
-      decodeStepSeconds(registry).observe(seconds);
-      generatedTokensTotal(registry).inc({ model }, tokens);
+      stepSeconds.observe(seconds);
+      generatedTokens.inc({ model }, tokens);
       batched.inc(sessions);
     },
     finished({ completionTokens, decodeMs }) {
       if (completionTokens < 2) return; // nothing after the first token
       const seconds = decodeMs / 1000 / (completionTokens - 1);
-      timePerOutputTokenSeconds(registry).observe({ model }, seconds);
+      timePerToken.observe({ model }, seconds);
     },
     failed(code) {
-      if (code === 'DATA_LOSS') dataLossTotal(registry).inc({ kind: 'decode' });
+      if (code === 'DATA_LOSS') dataLoss.inc({ kind: 'decode' });
     },
     tokenGap(seconds) {
       tokenGap.observe({ model }, seconds);
@@ -75,12 +77,12 @@ export function decodeMetrics(registry: Registry, model: string): DecodeMetrics 
       replayed.inc(tokens);
     },
     released(cancelToFreeMs) {
-      cancelToFreeSeconds(registry).observe({ phase: 'decode' }, cancelToFreeMs / 1000);
+      cancelToFree.observe({ phase: 'decode' }, cancelToFreeMs / 1000);
     },
     holds(sessions, status) {
-      sessionsGauge(registry).set({ state: 'open' }, sessions);
-      storeBytesGauge(registry).set({ kind: 'mapped' }, status.mappedBytes);
-      storeBytesGauge(registry).set({ kind: 'private' }, status.privateBytes);
+      openSessions.set({ state: 'open' }, sessions);
+      storeBytes.set({ kind: 'mapped' }, status.mappedBytes);
+      storeBytes.set({ kind: 'private' }, status.privateBytes);
     },
   };
 }

@@ -116,10 +116,22 @@ export function queueWaitSeconds(registry: Registry): Histogram<'kind'> {
   return histogram(registry, 'longshadow_queue_wait_seconds', help, LONG_SECONDS, ['kind']);
 }
 
+/** By the worker. */
+export function queueDepthGauge(registry: Registry): Gauge {
+  const help = "Jobs that wait on this worker's queue, the running one not counted";
+  return gauge(registry, 'longshadow_queue_depth', help, []);
+}
+
 /** By the worker: engine and file work of one job. */
-export function chunkSeconds(registry: Registry): Histogram<'kind'> {
-  const help = 'Time to run one prefill or seal job';
-  return histogram(registry, 'longshadow_chunk_seconds', help, LONG_SECONDS, ['kind']);
+export function chunkSeconds(registry: Registry): Histogram<'kind' | 'stage'> {
+  const help = 'Time to run one prefill or seal job, by kind and stage';
+  return histogram(registry, 'longshadow_chunk_seconds', help, LONG_SECONDS, ['kind', 'stage']);
+}
+
+/** By the decode: every token but the first of an attempt. */
+export function interTokenSeconds(registry: Registry): Histogram<'model'> {
+  const help = 'Time between two tokens of a session';
+  return histogram(registry, 'longshadow_inter_token_seconds', help, TOKEN_SECONDS, ['model']);
 }
 
 /** By the decode: one native call for the whole batch. */

@@ -1,17 +1,20 @@
 import { randomBytes } from 'node:crypto';
 import { tlsFiles } from '../platform/config/common-settings.js';
-import { makeLog } from '../platform/log.js';
+import { type Log, makeLog } from '../platform/log.js';
 import { makeMetrics, startMetricsServer } from '../platform/metrics.js';
 import { redisOptions } from '../platform/redis-url.js';
 import { startServer } from '../platform/rpc/server.js';
-import { openSessionStore } from '../platform/session-store/open-session-store.js';
+import {
+  openSessionStore,
+  type OpenSessionStore,
+} from '../platform/session-store/open-session-store.js';
 import { openApiKeys } from './auth/open-api-keys.js';
 import { closeUnusedRegularly } from './close-unused.js';
 import type { RouterSettings } from './config.js';
 import { Driver } from './drive/driver.js';
 import { FleetView } from './drive/fleet-view.js';
 import { BullPrefillQueues } from './drive/prefill-queues.js';
-import { makeDriveMetrics } from './metrics.js';
+import { exposeSessions, makeDriveMetrics } from './metrics.js';
 import { Models } from './models.js';
 import { DecodeClients } from './rpc/decode-client.js';
 import { Relays } from './rpc/relays.js';
@@ -29,14 +32,11 @@ export async function runRouter(
 ): Promise<void> {
   const log = makeLog('router');
   const metrics = makeMetrics('router');
-  const tls = tlsFiles(settings);
   const apiKeys = await openApiKeys(settings, log);
   const models = await Models.load(settings.models);
   const store = await openSessionStore(settings.redisUrl, log);
-  const workers = new WorkerClients(tls);
-  const decodes = new DecodeClients(tls);
-  const queues = new BullPrefillQueues(redisOptions(settings.redisUrl), store.fairShares, log);
-  const fleet = new FleetView(store.fleet, FLEET_MAX_AGE_MS, () => performance.now());
+  const peers = openPeers(settings, store, log);
+  const { workers, decodes, queues, fleet } = peers;
   const driverId = `router-${randomBytes(4).toString('hex')}`;
   const driver = new Driver(
     {
@@ -47,6 +47,7 @@ export async function runRouter(
     },
     settings,
   );
+  exposeSessions(metrics, () => driver.states());
   const clients = [workers, decodes];
   const stopSweeping = closeUnusedRegularly({ fleet, driver, queues, clients }, log);
   const { defaultMaxPromptTokens, uploadIdleMs } = settings;
@@ -60,7 +61,7 @@ export async function runRouter(
   );
   const server = await startServer({
     address: settings.listenAddress,
-    tls,
+    tls: tlsFiles(settings),
     services: [service],
     log,
   });
@@ -79,11 +80,24 @@ export async function runRouter(
   relays.stop();
   await server.close(settings.shutdownGraceMs);
   apiKeys?.close();
-  await queues.close();
-  workers.close();
-  decodes.close();
+  await peers.close();
   await metricsServer.close();
   await store.close();
+}
+
+/** Ways to the rest of the cluster. */
+function openPeers(settings: RouterSettings, store: OpenSessionStore, log: Log) {
+  const tls = tlsFiles(settings);
+  const workers = new WorkerClients(tls);
+  const decodes = new DecodeClients(tls);
+  const queues = new BullPrefillQueues(redisOptions(settings.redisUrl), store.fairShares, log);
+  const fleet = new FleetView(store.fleet, FLEET_MAX_AGE_MS, () => performance.now());
+  const close = async (): Promise<void> => {
+    await queues.close();
+    workers.close();
+    decodes.close();
+  };
+  return { workers, decodes, queues, fleet, close };
 }
 
 async function aborted(signal: AbortSignal): Promise<void> {

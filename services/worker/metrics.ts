@@ -1,9 +1,10 @@
-import { Counter, Histogram, type Registry } from 'prom-client';
+import { Counter, type Registry } from 'prom-client';
 import type { PrefillChunkResult } from '../../native/ts/index.js';
 import {
   cancelToFreeSeconds,
+  chunkSeconds,
   dataLossTotal,
-  LONG_SECONDS,
+  queueDepthGauge,
   queueWaitSeconds,
   sessionsGauge,
 } from '../platform/metrics.js';
@@ -20,14 +21,60 @@ export interface WorkerMetrics {
   /** Segments were linked instead of run. */
   readonly reused: (tokens: number) => void;
   readonly cancelled: (cancelToFreeMs: number) => void;
+  readonly queued: (jobs: number) => void;
   readonly holds: (sessions: number) => void;
 }
 
 /** Codes of failures in which bytes were damaged. */
 const CORRUPTIONS: ReadonlySet<ErrorCode> = new Set(['DATA_LOSS', 'JOB_CORRUPT']);
 
-/** @param stage that this worker hosts */
+/**
+ * Every series is there from the start.
+ * @param stage that this worker hosts
+ */
 export function workerMetrics(registry: Registry, stage: number): WorkerMetrics {
+  const { tokens, engine, attention, reusedTokens, restarts, failures } = prefillCounters(registry);
+  const chunks = chunkSeconds(registry);
+  const queueDepth = queueDepthGauge(registry);
+  const queueWait = queueWaitSeconds(registry);
+  const dataLoss = dataLossTotal(registry);
+  const cancelToFree = cancelToFreeSeconds(registry);
+  const sessions = sessionsGauge(registry);
+  return {
+    jobStarted(kind, waitMs) {
+      queueWait.observe({ kind }, waitMs / 1000);
+    },
+    jobEnded(kind, seconds) {
+      chunks.observe({ kind, stage }, seconds);
+    },
+    jobFailed(kind, code) {
+      failures.inc({ kind, code });
+      if (CORRUPTIONS.has(code)) dataLoss.inc({ kind });
+    },
+    jobRestarted() {
+      restarts.inc();
+    },
+    chunkRan({ segment, engineMicros, attentionMicros }) {
+      tokens.inc(segment.endToken - segment.beginToken);
+      engine.inc(engineMicros / 1e6);
+      attention.inc(attentionMicros / 1e6);
+    },
+    reused(linkedTokens) {
+      reusedTokens.inc(linkedTokens);
+    },
+    cancelled(cancelToFreeMs) {
+      cancelToFree.observe({ phase: 'prefill' }, cancelToFreeMs / 1000);
+    },
+    queued(jobs) {
+      queueDepth.set(jobs);
+    },
+    holds(open) {
+      sessions.set({ state: 'open' }, open);
+    },
+  };
+}
+
+function prefillCounters(registry: Registry) {
   const count = (name: string, help: string): Counter =>
     new Counter({ name, help, registers: [registry] });
   const tokens = count('longshadow_prefill_tokens_total', 'Prompt tokens that the engine ran');
@@ -50,40 +97,5 @@ export function workerMetrics(registry: Registry, stage: number): WorkerMetrics 
     labelNames: ['kind', 'code'],
     registers: [registry],
   });
-  const chunkSeconds = new Histogram({
-    name: 'longshadow_chunk_seconds',
-    help: 'Time to run one prefill or seal job, by kind and stage',
-    labelNames: ['kind', 'stage'],
-    buckets: LONG_SECONDS,
-    registers: [registry],
-  });
-  return {
-    jobStarted(kind, waitMs) {
-      queueWaitSeconds(registry).observe({ kind }, waitMs / 1000);
-    },
-    jobEnded(kind, seconds) {
-      chunkSeconds.observe({ kind, stage }, seconds);
-    },
-    jobFailed(kind, code) {
-      failures.inc({ kind, code });
-      if (CORRUPTIONS.has(code)) dataLossTotal(registry).inc({ kind });
-    },
-    jobRestarted() {
-      restarts.inc();
-    },
-    chunkRan({ segment, engineMicros, attentionMicros }) {
-      tokens.inc(segment.endToken - segment.beginToken);
-      engine.inc(engineMicros / 1e6);
-      attention.inc(attentionMicros / 1e6);
-    },
-    reused(linkedTokens) {
-      reusedTokens.inc(linkedTokens);
-    },
-    cancelled(cancelToFreeMs) {
-      cancelToFreeSeconds(registry).observe({ phase: 'prefill' }, cancelToFreeMs / 1000);
-    },
-    holds(sessions) {
-      sessionsGauge(registry).set({ state: 'open' }, sessions);
-    },
-  };
+  return { tokens, engine, attention, reusedTokens, restarts, failures };
 }

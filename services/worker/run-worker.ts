@@ -14,6 +14,7 @@ import {
 import { assembleWorker, type WorkerParts } from './assemble-worker.js';
 import type { WorkerSettings } from './config.js';
 import { startJobQueue } from './prefill/job-queue.js';
+import { watchQueueDepth } from './prefill/queue-depth.js';
 import { workerService } from './rpc/worker-service.js';
 import { removeStaleSessions } from './values/remove-stale-sessions.js';
 
@@ -66,6 +67,7 @@ export async function runWorker(
     },
     onError,
   });
+  const queueDepth = watchQueueDepth(settings.redisUrl, host.memberId, parts.metrics.queued);
   const address = settings.advertise ?? served.address;
   const heartbeat = await announce(
     { host, store, parts, address, capacityBytes },
@@ -79,6 +81,7 @@ export async function runWorker(
   served.setServing(false);
   void heartbeat.beat(); // draining, as soon as Redis takes it
   await queue.close(settings.shutdownGraceMs, () => parts.sessions.closeAll());
+  queueDepth.stop();
   await parts.sessions.closeAll();
   await heartbeat.withdraw();
   await served.close();
