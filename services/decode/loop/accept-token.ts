@@ -1,6 +1,7 @@
+import { setImmediate as nextTick } from 'node:timers/promises';
 import { ServingError } from '../../domain/serving-error.js';
 import type { FinishReason, TokenEvent } from '../../domain/session-event.js';
-import type { RunningTurn } from './batch-session.js';
+import type { RunningTurn } from './turn.js';
 
 /** A token that the engine chose. */
 export interface ChosenToken {
@@ -27,6 +28,9 @@ export interface EndRules {
   /** Positions of the model: a token at the last one is not run any more. */
   readonly maxPositions: number;
 }
+
+/** A token's text costs some microseconds; others' steps are not to wait for a whole answer's. */
+const RESTORED_AT_ONCE = 100;
 
 /**
  * Turns a chosen token into its event and decides whether the turn ends with it: an
@@ -61,13 +65,14 @@ export function acceptToken(
  * @returns how the turn ended, if its last token ended it
  * @throws ServingError BAD_REQUEST if the answer ends before its last token
  */
-export function restoreAnswer(
+export async function restoreAnswer(
   turn: RunningTurn,
   tokenIds: Uint32Array,
   beginToken: number,
   rules: EndRules,
-): AnswerEnd | null {
+): Promise<AnswerEnd | null> {
   for (const [index, tokenId] of tokenIds.entries()) {
+    if (index % RESTORED_AT_ONCE === RESTORED_AT_ONCE - 1) await nextTick();
     const { end } = acceptToken(turn, { tokenId, logprob: 0, rank: 0 }, beginToken + index, rules);
     if (end === null) continue;
     if (index === tokenIds.length - 1) return end;

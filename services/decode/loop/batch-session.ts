@@ -6,21 +6,10 @@ import { AnswerText } from './answer-text.js';
 import { type AnswerEnd, type EndRules, restoreAnswer } from './accept-token.js';
 import type { TokenDecoder } from './detokenize.js';
 import { PendingRows } from './pending-rows.js';
-import type { TurnHistory, TurnRequest } from './turn.js';
+import type { RunningTurn, TurnHistory, TurnRequest } from './turn.js';
 
 /** The target of a row whose prediction nobody asked for. */
 const NO_TARGET = 0xffffffff;
-
-/** A turn as it runs. */
-interface RunningTurn extends TurnRequest {
-  readonly text: AnswerText;
-  /** Absolute position of the turn's first prompt token. */
-  readonly beginToken: number;
-  completionTokens: number;
-  firstTokenUnixMs: number | null;
-  /** Of performance.now(), when the last token was chosen here; null: none was. */
-  lastTokenMs: number | null;
-}
 
 /**
  * A session that the loop holds. Its pending rows are the tokens that the model has not seen: none
@@ -83,17 +72,17 @@ export class BatchSession {
    * @returns how the turn ended, if the answer was complete already
    * @throws ServingError BAD_REQUEST if the answer goes on after its end
    */
-  resumeTurn(
+  async resumeTurn(
     request: TurnRequest,
     history: TurnHistory,
     decoder: TokenDecoder,
     rules: EndRules,
-  ): AnswerEnd | null {
+  ): Promise<AnswerEnd | null> {
     const { tokenIds, answeredTokens, turnBeginToken } = history;
     const promptEnd = tokenIds.length - answeredTokens;
     const answered = tokenIds.subarray(promptEnd);
     const turn = this.#runningTurn(request, turnBeginToken, decoder);
-    const end = restoreAnswer(turn, answered, this.sealedTokens + promptEnd, rules);
+    const end = await restoreAnswer(turn, answered, this.sealedTokens + promptEnd, rules);
     let at = 0;
     const indexOf = (token: number): number =>
       Math.min(Math.max(token - this.sealedTokens, at), promptEnd);
@@ -175,8 +164,6 @@ export class BatchSession {
     return wanted ? targets : null;
   }
 }
-
-export type { RunningTurn };
 
 function isInside(position: number, ranges: readonly TokenRange[]): boolean {
   return ranges.some(({ beginToken, endToken }) => position >= beginToken && position < endToken);

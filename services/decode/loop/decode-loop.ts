@@ -2,11 +2,12 @@ import type { DecodeItem, DecodeItemResult } from '../../../native/ts/index.js';
 import type { ErrorCode } from '../../domain/serving-error.js';
 import type { PromptLogprob, SessionEvent, TurnReport } from '../../domain/session-event.js';
 import { acceptToken, type AnswerEnd, type EndRules } from './accept-token.js';
-import type { BatchSession, RunningTurn } from './batch-session.js';
+import type { BatchSession } from './batch-session.js';
 import type { DecodeEngine } from './decode-engine.js';
 import type { EventPublisher } from './event-publisher.js';
 import { planStep } from './plan-step.js';
 import { privateKvBytes } from './private-memory.js';
+import type { RunningTurn } from './turn.js';
 import { failureEvent } from './turn-failure.js';
 import { turnReport } from './turn-report.js';
 

@@ -1,5 +1,5 @@
 import type { TurnReport } from '../../domain/session-event.js';
-import type { RunningTurn } from './batch-session.js';
+import type { RunningTurn } from './turn.js';
 
 /** What the run was made of, at the time its last token was chosen. */
 export function turnReport(

@@ -1,6 +1,7 @@
 import type { ResolvedPolicy } from '../../domain/policy.js';
 import type { GenerationOptions } from '../../domain/sampling.js';
 import type { TokenRange } from '../../domain/token-range.js';
+import type { AnswerText } from './answer-text.js';
 
 /** What the final report says about the time before decode, and how long the turn may live. */
 export interface TurnContext {
@@ -26,6 +27,17 @@ export interface TurnRequest {
   readonly turn: number;
   readonly generation: GenerationOptions;
   readonly context: TurnContext;
+}
+
+/** A turn as it runs. */
+export interface RunningTurn extends TurnRequest {
+  readonly text: AnswerText;
+  /** Absolute position of the turn's first prompt token. */
+  readonly beginToken: number;
+  completionTokens: number;
+  firstTokenUnixMs: number | null;
+  /** Of performance.now(), when the last token was chosen here; null: none was. */
+  lastTokenMs: number | null;
 }
 
 /** What ran in earlier attempts, and is run again: not sampled, and told to nobody. */

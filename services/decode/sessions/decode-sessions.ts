@@ -225,7 +225,8 @@ export class DecodeSessions {
       refuseWrongHistory(request, sealedTokens, this.#limits);
       const session = new BatchSession(sessionId, epoch, attempt, handle, sealedTokens);
       const { decoder, endRules, loop } = this.options;
-      const end = session.resumeTurn(request, history, decoder, endRules);
+      const end = await session.resumeTurn(request, history, decoder, endRules);
+      signal.throwIfAborted();
       if (end === null && !loop.hasRoom(session, session.endToken)) throw noPrivateMemory();
       return { session, end };
     } catch (error) {

@@ -17,7 +17,7 @@ const sessionsOf = (call: StepCall): unknown[] => call.items.map((item) => item.
 
 test('one engine call a step takes the whole batch; sessions join and leave between steps', async () => {
   const world = makeLoop();
-  const [a, b, c] = ['a', 'b', 'c'].map((id) => begun(id, turn({})));
+  const [a, b, c] = await Promise.all(['a', 'b', 'c'].map((id) => begun(id, turn({}))));
   assert.ok(a && b && c);
   world.loop.join(a);
   const first = await world.step();
@@ -47,7 +47,7 @@ test('one engine call a step takes the whole batch; sessions join and leave betw
 
 test('a turn ends at max_new_tokens with a report, and its memory goes at once', async () => {
   const world = makeLoop();
-  world.loop.join(begun('a', turn({ maxNewTokens: 2 })));
+  world.loop.join(await begun('a', turn({ maxNewTokens: 2 })));
   (await world.step()).end();
   await world.settle();
   world.pass(40);
@@ -71,8 +71,8 @@ test('a turn ends at max_new_tokens with a report, and its memory goes at once',
 
 test('an end-of-sequence id ends the turn unless it is ignored', async () => {
   const world = makeLoop();
-  world.loop.join(begun('a', turn({ forcedTokenIds: [120, EOS] })));
-  world.loop.join(begun('b', turn({ forcedTokenIds: [120, EOS], ignoreEos: true })));
+  world.loop.join(await begun('a', turn({ forcedTokenIds: [120, EOS] })));
+  world.loop.join(await begun('b', turn({ forcedTokenIds: [120, EOS], ignoreEos: true })));
   (await world.step()).end();
   (await world.step()).end();
   const third = await world.step();
@@ -84,7 +84,9 @@ test('an end-of-sequence id ends the turn unless it is ignored', async () => {
 
 test('a stop text ends the turn and no part of it is shown', async () => {
   const world = makeLoop();
-  world.loop.join(begun('a', turn({ forcedTokenIds: [120, 98, 99, 100], stopTexts: ['bc'] })));
+  world.loop.join(
+    await begun('a', turn({ forcedTokenIds: [120, 98, 99, 100], stopTexts: ['bc'] })),
+  );
   for (let step = 0; step < 3; step++) (await world.step()).end();
   await world.settle();
   const texts = world.events('a').map((e) => ('text' in e ? e.text : ''));
@@ -96,7 +98,7 @@ test('a stop text ends the turn and no part of it is shown', async () => {
 
 test("the model's last position ends the turn", async () => {
   const world = makeLoop({ endRules: { eosTokenIds: new Set(), maxPositions: 701 } });
-  world.loop.join(begun('a', turn({})));
+  world.loop.join(await begun('a', turn({})));
   (await world.step()).end();
   (await world.step()).end();
   await world.settle();
@@ -111,7 +113,7 @@ for (const code of ['DATA_LOSS', 'INTERNAL'] as const) {
   test(`one session's ${code} gives its turn back; the others go on`, async () => {
     const handedBack: string[] = [];
     const world = makeLoop({ onHandedBack: (reason) => handedBack.push(reason) });
-    const [a, b] = [begun('a', turn({})), begun('b', turn({}))];
+    const [a, b] = [await begun('a', turn({})), await begun('b', turn({}))];
     world.loop.join(a);
     world.loop.join(b);
     await world.settle();
@@ -136,12 +138,12 @@ for (const code of ['DATA_LOSS', 'INTERNAL'] as const) {
 
 test('a step that fails as a whole gives its turns back, and does not end the loop', async () => {
   const world = makeLoop();
-  world.loop.join(begun('a', turn({})));
+  world.loop.join(await begun('a', turn({})));
   (await world.step()).fail(new Error('broken'));
   await world.settle();
   const last = world.events('a').at(-1);
   assert.equal(last?.type === 'interrupted' && last.code, 'INTERNAL');
-  world.loop.join(begun('b', turn({ maxNewTokens: 1 })));
+  world.loop.join(await begun('b', turn({ maxNewTokens: 1 })));
   (await world.step()).end();
   await world.settle();
   assert.equal(world.events('b').at(-1)?.type, 'finished');
@@ -150,7 +152,10 @@ test('a step that fails as a whole gives its turns back, and does not end the lo
 
 test('what shutdown cuts off is given back, and no token follows', async () => {
   const world = makeLoop();
-  const [a, b] = [begun('a', turn({})), begun('b', turn({ maxNewTokens: 1, keepSessionMs: 9 }))];
+  const [a, b] = [
+    await begun('a', turn({})),
+    await begun('b', turn({ maxNewTokens: 1, keepSessionMs: 9 })),
+  ];
   world.loop.join(a);
   world.loop.join(b);
   await world.settle();
@@ -176,7 +181,7 @@ test('what shutdown cuts off is given back, and no token follows', async () => {
 
 test('a session past its deadline leaves with DEADLINE_EXCEEDED', async () => {
   const world = makeLoop();
-  world.loop.join(begun('a', turn({ deadlineUnixMs: 1_000_050 })));
+  world.loop.join(await begun('a', turn({ deadlineUnixMs: 1_000_050 })));
   (await world.step()).end();
   const second = await world.step();
   world.pass(60);
@@ -191,8 +196,8 @@ test('a session past its deadline leaves with DEADLINE_EXCEEDED', async () => {
 test('a session that would pass the private memory ends; the others go on', async () => {
   const world = makeLoop({ maxPrivateBytes: 2 * PAGE_BYTES });
   // Two partial pages fill the limit; the first is one token short of needing another.
-  world.loop.join(begun('a', turn({}), 1023));
-  world.loop.join(begun('b', turn({}), 700));
+  world.loop.join(await begun('a', turn({}), 1023));
+  world.loop.join(await begun('b', turn({}), 700));
   for (let step = 0; step < 4; step++) (await world.step()).end();
   await world.settle();
   const last = world.events('a').at(-1);
@@ -206,7 +211,7 @@ test('a session that would pass the private memory ends; the others go on', asyn
 
 test('a turn is appended in pieces while others decode, then decodes; the session was kept', async () => {
   const world = makeLoop();
-  const a = begun('a', turn({ maxNewTokens: 1, keepSessionMs: 5000 }));
+  const a = await begun('a', turn({ maxNewTokens: 1, keepSessionMs: 5000 }));
   world.loop.join(a);
   (await world.step()).end();
   await world.settle();
@@ -215,7 +220,7 @@ test('a turn is appended in pieces while others decode, then decodes; the sessio
   const finished = world.events('a').at(-1);
   assert.equal(finished?.type === 'finished' && finished.keptUntilUnixMs, 1_005_000);
 
-  world.loop.join(begun('b', turn({})));
+  world.loop.join(await begun('b', turn({})));
   const alone = await world.step();
   assert.equal(alone.items.length, 1, 'a kept session runs nothing');
   const ids = Uint32Array.from({ length: 100 }, (_, index) => 1000 + index);

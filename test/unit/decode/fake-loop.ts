@@ -172,17 +172,22 @@ export const NO_HISTORY: TurnHistory = {
 };
 
 /** A session whose turn begins where its history ends, as DecodeSessions starts it. */
-export function resumed(
+export async function resumed(
   sessionId: string,
   request: TurnRequest,
   history: TurnHistory,
   sealedTokens = 700,
-): { session: BatchSession; end: AnswerEnd | null } {
+): Promise<{ session: BatchSession; end: AnswerEnd | null }> {
   const resumed = session(sessionId, sealedTokens);
-  const end = resumed.resumeTurn(request, history, letters, END_RULES);
+  const end = await resumed.resumeTurn(request, history, letters, END_RULES);
   return { session: resumed, end };
 }
 
-export function begun(sessionId: string, request: TurnRequest, sealedTokens = 700): BatchSession {
-  return resumed(sessionId, request, NO_HISTORY, sealedTokens).session;
+/** A session whose first turn begins right after the seal. */
+export async function begun(
+  sessionId: string,
+  request: TurnRequest,
+  sealedTokens = 700,
+): Promise<BatchSession> {
+  return (await resumed(sessionId, request, NO_HISTORY, sealedTokens)).session;
 }

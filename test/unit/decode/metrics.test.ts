@@ -15,3 +15,18 @@ test('a finished turn tells its mean time per token after the first; lost bytes 
   assert.match(text, /longshadow_time_per_output_token_seconds_count\{[^}]*\} 1\n/);
   assert.match(text, /longshadow_data_loss_total\{kind="decode"[^}]*\} 1\n/);
 });
+
+test('gaps between tokens, replayed tokens and turns handed back are counted', async () => {
+  const registry = makeMetrics('decode');
+  const metrics = decodeMetrics(registry, 'needle');
+  metrics.tokenGap(0.02);
+  metrics.replayed(300);
+  metrics.replayed(12);
+  metrics.handedBack('SHUTTING_DOWN');
+  metrics.handedBack('SHUTTING_DOWN');
+  const text = await registry.metrics();
+  assert.match(text, /longshadow_inter_token_seconds_sum\{[^}]*model="needle"\} 0\.02\n/);
+  assert.match(text, /longshadow_inter_token_seconds_count\{[^}]*\} 1\n/);
+  assert.match(text, /longshadow_replayed_tokens_total\{[^}]*\} 312\n/);
+  assert.match(text, /longshadow_turns_handed_back_total\{code="SHUTTING_DOWN"[^}]*\} 2\n/);
+});

@@ -16,7 +16,7 @@ const answered = (ids: readonly number[], more: Partial<TurnHistory> = {}): Turn
 /** Runs a session to the end of its turn. */
 async function eventsOf(options: TurnOptions, history: TurnHistory): Promise<SessionEvent[]> {
   const world = makeLoop();
-  const { session, end } = resumed('a', turn(options), history);
+  const { session, end } = await resumed('a', turn(options), history);
   world.loop.join(session, end);
   await world.settle();
   for (let step = 0; world.closed.length === 0; step++) {
@@ -68,7 +68,7 @@ for (const { name, options } of answers) {
 
 test('answered tokens run again as few rows, without sampling, and nobody hears of them', async () => {
   const world = makeLoop();
-  const { session } = resumed('a', turn({}), answered(letterIds('abcdef')));
+  const { session } = await resumed('a', turn({}), answered(letterIds('abcdef')));
   world.loop.join(session);
   const first = await world.step();
   assert.deepEqual([...(first.items[0]?.tokenIds ?? [])], letterIds('abcd'));
@@ -89,10 +89,10 @@ test('answered tokens run again as few rows, without sampling, and nobody hears 
 
 test('others decode on while a session catches up', async () => {
   const world = makeLoop();
-  const other = begun('b', turn({}));
+  const other = await begun('b', turn({}));
   world.loop.join(other);
   (await world.step()).end();
-  const { session } = resumed('a', turn({}), answered(letterIds('abcdefgh')));
+  const { session } = await resumed('a', turn({}), answered(letterIds('abcdefgh')));
   world.loop.join(session);
   (await world.step()).end();
   const both = await world.step();
@@ -117,7 +117,7 @@ test('a turn whose prompt had not run is run again, with its progress and log-pr
     turnBeginToken: 707,
     answers: [{ beginToken: 700, endToken: 707 }],
   };
-  const { session, end } = resumed('a', request, history);
+  const { session, end } = await resumed('a', request, history);
   world.loop.join(session, end);
   const sizes: number[] = [];
   while (world.closed.length === 0) {
@@ -152,7 +152,7 @@ test('a turn that has begun to answer tells its progress no more', async () => {
   const world = makeLoop();
   const request = turn({ turn: 1, promptLogprobs: [{ beginToken: 0, endToken: 10_000 }] });
   const tokenIds = Uint32Array.from([...letterIds('ab'), 1000, 1001, 1002, ...letterIds('xy')]);
-  const { session } = resumed('a', request, {
+  const { session } = await resumed('a', request, {
     tokenIds,
     answeredTokens: 2,
     turnBeginToken: 702,
@@ -175,7 +175,7 @@ test('a turn that has begun to answer tells its progress no more', async () => {
 test('a complete answer finishes at once; its report counts all of it', async () => {
   const world = makeLoop();
   const request = turn({ maxNewTokens: 3, firstTokenUnixMs: 999_700 });
-  const { session, end } = resumed('a', request, answered(letterIds('abc')));
+  const { session, end } = await resumed('a', request, answered(letterIds('abc')));
   assert.deepEqual(end, { reason: 'length', text: '' });
   world.loop.join(session, end);
   await world.settle();
@@ -192,7 +192,7 @@ test('a complete answer finishes at once; its report counts all of it', async ()
 test('a session that finished at once is kept, and runs its history with the next turn', async () => {
   const world = makeLoop();
   const request = turn({ maxNewTokens: 6, keepSessionMs: 5000 });
-  const { session, end } = resumed('a', request, answered(letterIds('abcdef')));
+  const { session, end } = await resumed('a', request, answered(letterIds('abcdef')));
   world.loop.join(session, end);
   await world.settle();
   assert.deepEqual([world.kept, world.closed, world.calls.length], [[session], [], 0]);
@@ -216,13 +216,13 @@ test('a session that finished at once is kept, and runs its history with the nex
 
 test('history counts as private memory, of the session that joins and of those that hold it', async () => {
   const world = makeLoop({ maxPrivateBytes: 3 * PAGE_BYTES });
-  const long = resumed('a', turn({}), answered(new Array<number>(600).fill(120)));
+  const long = await resumed('a', turn({}), answered(new Array<number>(600).fill(120)));
   assert.ok(world.loop.hasRoom(long.session, long.session.endToken), '700 + 600: two pages');
   world.loop.join(long.session);
   await world.step(); // 596 rows are still to come
-  const other = begun('b', turn({}));
+  const other = await begun('b', turn({}));
   assert.ok(world.loop.hasRoom(other, other.endToken));
-  const another = resumed('c', turn({}), answered(new Array<number>(400).fill(120)));
+  const another = await resumed('c', turn({}), answered(new Array<number>(400).fill(120)));
   assert.ok(!world.loop.hasRoom(another.session, another.session.endToken));
   await world.stop();
 });
