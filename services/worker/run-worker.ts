@@ -13,7 +13,8 @@ import {
 } from '../platform/session-store/open-session-store.js';
 import { assembleWorker, type WorkerParts } from './assemble-worker.js';
 import type { WorkerSettings } from './config.js';
-import { startJobQueue } from './prefill/job-queue.js';
+import { watchOverSessions } from './prefill/free-over-sessions.js';
+import { type JobQueue, startJobQueue } from './prefill/job-queue.js';
 import { watchQueueDepth } from './prefill/queue-depth.js';
 import { workerService } from './rpc/worker-service.js';
 import { removeStaleSessions } from './values/remove-stale-sessions.js';
@@ -54,20 +55,9 @@ export async function runWorker(
     implementation: workerService(parts.operations, { log, metrics: registry }),
   };
   const served = await serveMember(settings, hosted, registry, log);
-  const queue = await startJobQueue({
-    redisUrl: settings.redisUrl,
-    workerId: host.memberId,
-    run: (job) => parts.jobs.run(job),
-    onStart: ({ priority, restarted }) => {
-      if (restarted) parts.metrics.jobRestarted();
-      if (priority > 0) {
-        const told = async (): Promise<void> => store.fairShares.started(host.memberId, priority);
-        told().catch(onError);
-      }
-    },
-    onError,
-  });
+  const queue = await startQueue(settings, host, store, parts, onError);
   const queueDepth = watchQueueDepth(settings.redisUrl, host.memberId, parts.metrics.queued);
+  const overSessions = watchOverSessions({ ...parts, records: store.records, onError });
   const address = settings.advertise ?? served.address;
   const heartbeat = await announce(
     { host, store, parts, address, capacityBytes },
@@ -82,11 +72,31 @@ export async function runWorker(
   void heartbeat.beat(); // draining, as soon as Redis takes it
   await queue.close(settings.shutdownGraceMs, () => parts.sessions.closeAll());
   queueDepth.stop();
+  overSessions.stop();
   await parts.sessions.closeAll();
   await heartbeat.withdraw();
   await served.close();
   await store.close();
   await host.close();
+}
+
+function startQueue(
+  { redisUrl }: WorkerSettings,
+  { memberId: workerId }: EngineHost,
+  { fairShares }: OpenSessionStore,
+  { jobs, metrics }: WorkerParts,
+  onError: (error: unknown) => void,
+): Promise<JobQueue> {
+  return startJobQueue({
+    redisUrl,
+    workerId,
+    run: (job) => jobs.run(job),
+    onStart: ({ priority, restarted }) => {
+      if (restarted) metrics.jobRestarted();
+      if (priority > 0) fairShares.started(workerId, priority).catch(onError);
+    },
+    onError,
+  });
 }
 
 function announce(

@@ -234,10 +234,28 @@ export class PrefillJobs {
     } catch (error) {
       const why = session.interruption;
       const failure = toServingError(error);
+      if (failure.code === 'INTERNAL' && why === null) await this.#refuseMoved(session);
       if (failure.code !== 'CANCELLED' || why === null || why === 'CANCELLED') throw failure;
       throw new ServingError(why, `the chunk was interrupted: ${why}`, {}, { cause: error });
     } finally {
       clearTimeout(timer);
+    }
+  }
+
+  /**
+   * What fails for no reason known here may have lost its files to the worker that has the session
+   * now.
+   */
+  async #refuseMoved(session: PrefillSession): Promise<void> {
+    const load = async (): Promise<SessionRecord | null> =>
+      this.options.store.records.load(session.sessionId);
+    const record = await this.#overGap(load, session);
+    try {
+      refuseOver(record, session.epoch);
+    } catch (error) {
+      const hasMoved = record !== null && record.epoch !== session.epoch;
+      this.#abandon(session, hasMoved ? 'STALE_EPOCH' : 'SESSION_ENDED');
+      throw error;
     }
   }
 

@@ -33,6 +33,10 @@ export class PrefillSessions {
     return this.#open.size;
   }
 
+  all(): PrefillSession[] {
+    return [...this.#open.values()];
+  }
+
   find(sessionId: string): PrefillSession | null {
     return this.#open.get(sessionId) ?? null;
   }
@@ -104,7 +108,7 @@ export class PrefillSessions {
   /** Interrupts all that runs and unmaps everything for good; files stay for the next start. */
   async closeAll(): Promise<void> {
     this.#closing = true;
-    const sessions = [...this.#open.values()];
+    const sessions = this.all();
     for (const session of sessions) {
       if (session.busy) this.interrupt(session, 'SHUTTING_DOWN');
     }

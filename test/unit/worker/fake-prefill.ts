@@ -1,3 +1,4 @@
+import { setImmediate as tick } from 'node:timers/promises';
 import {
   NativeError,
   type PrefillChunkRequest,
@@ -12,7 +13,7 @@ import {
   type PrefillJobResult,
 } from '../../../services/domain/prefill-job.js';
 import type { SessionEvent } from '../../../services/domain/session-event.js';
-import { ServingError } from '../../../services/domain/serving-error.js';
+import { type ErrorCode, ServingError } from '../../../services/domain/serving-error.js';
 import type { SessionRecord } from '../../../services/domain/session-record.js';
 import type { AppendOptions } from '../../../services/domain/session-store.js';
 import { PrefillJobs } from '../../../services/worker/prefill/prefill-jobs.js';
@@ -229,6 +230,7 @@ export function sessionRecord(more: Partial<SessionRecord>): SessionRecord {
     uploadClosed: true,
     sealedTokens: 0,
     historyTokens: 0,
+    answers: [],
     nextToken: 0,
     segments: [],
     origins: [],
@@ -247,4 +249,13 @@ export function sessionRecord(more: Partial<SessionRecord>): SessionRecord {
     createdUnixMs: 0,
     ...more,
   };
+}
+
+/** Lets what is ready to run do so. */
+export async function settle(): Promise<void> {
+  for (let turn = 0; turn < 6; turn++) await tick();
+}
+
+export function refusedWith(code: ErrorCode) {
+  return (error: unknown): boolean => error instanceof ServingError && error.code === code;
 }

@@ -14,12 +14,12 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type ErrorCode, ServingError } from '../../../services/domain/serving-error.js';
+import type { ErrorCode } from '../../../services/domain/serving-error.js';
 import type { SessionRecord } from '../../../services/domain/session-record.js';
 import { PrefillSessions } from '../../../services/worker/prefill/prefill-sessions.js';
 import { SegmentReuse } from '../../../services/worker/prefill/segment-reuse.js';
 import { removeSessionFiles } from '../../../services/worker/values/session-files.js';
-import { makeWorld, SESSION, sessionRecord } from './fake-prefill.js';
+import { makeWorld, refusedWith, SESSION, sessionRecord } from './fake-prefill.js';
 
 const DONOR = 'd'.repeat(32);
 const TAKER = { sessionId: SESSION, epoch: 1 };
@@ -61,10 +61,6 @@ async function fill(directory: string, sessionId: string, stems: readonly string
     await writeFile(join(folder, `${stem}.k`), `keys of ${stem}`, { mode: 0o600 });
     await writeFile(join(folder, `${stem}.v`), `values of ${stem}`, { mode: 0o600 });
   }
-}
-
-function refusedWith(code: ErrorCode) {
-  return (error: unknown): boolean => error instanceof ServingError && error.code === code;
 }
 
 const WHOLE = { taker: TAKER, source: SOURCE, beginToken: 0, endToken: 1536 };
