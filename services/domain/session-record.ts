@@ -109,6 +109,8 @@ export interface SessionRecord {
   readonly sealedTokens: number;
   /** Tokens of ended turns, answers included: their ids are in the token id store. */
   readonly historyTokens: number;
+  /** Of them, those that were generated, turn by turn: run again one by one they get their bits again. */
+  readonly answers: readonly TokenRange[];
   /** First position without a finished segment. */
   readonly nextToken: number;
   readonly segments: readonly SegmentRecord[];

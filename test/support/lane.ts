@@ -139,6 +139,7 @@ export class Lane {
       uploadClosed: true,
       sealedTokens: 0,
       historyTokens: 0,
+      answers: [],
       nextToken: 0,
       segments: [],
       origins: [],

@@ -180,6 +180,7 @@ const record = z.object({
   uploadClosed: z.boolean(),
   sealedTokens: count,
   historyTokens: count,
+  answers: z.array(range),
   nextToken: count,
   segments: z.array(segment),
   origins: z.array(origin),

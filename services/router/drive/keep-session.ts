@@ -31,7 +31,9 @@ export async function closeTurn(
     await session.surely(async () => deps.store.tokenIds.put(sessionId, answerBegin, ids));
   }
   const historyTokens = answerBegin + answer.length;
-  await session.change({ state: 'kept', keepUntilUnixMs, historyTokens });
+  const range = { beginToken: answerBegin, endToken: historyTokens };
+  const answers = answer.length > 0 ? [...record.answers, range] : record.answers;
+  await session.change({ state: 'kept', keepUntilUnixMs, historyTokens, answers });
 }
 
 /** What the next turn builds on. */

@@ -30,6 +30,8 @@ export interface StartSessionCall {
   /** How many of the last of them are this turn's answer. */
   readonly answeredTokens: number;
   readonly turnBeginToken: number;
+  /** Answers of ended turns among the history, by absolute position. */
+  readonly answers: readonly TokenRange[];
   readonly generation: GenerationOptions;
   readonly context: TurnContext;
   readonly traceparent: string | null;

@@ -31,6 +31,7 @@ export function startCall(
     turnBeginToken: turn.beginToken,
     historyTokenIds: history.tokenIds,
     answeredTokens: history.answeredTokens,
+    answers: record.answers.filter(({ endToken }) => endToken > record.sealedTokens),
     context: turnContext(record, history.firstTokenUnixMs),
   };
 }

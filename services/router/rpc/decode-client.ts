@@ -35,6 +35,7 @@ export class DecodeClients implements DecodePeers {
         historyTokenIds: [...call.historyTokenIds],
         answeredTokens: call.answeredTokens,
         turnBeginToken: call.turnBeginToken,
+        answers: call.answers.map((range) => ({ ...range })),
         generation: toGeneration(call.generation),
         context: toContext(call.context),
       },

@@ -28,6 +28,7 @@ test('a record comes back as it was written, whatever may be null is', () => {
     },
     sealedTokens: 512,
     historyTokens: 1_016,
+    answers: [{ beginToken: 1_000, endToken: 1_016 }],
     dataLosses: 1,
     priority: 'high',
     keepUntilUnixMs: 1_764_000_600_000,
