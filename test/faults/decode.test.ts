@@ -60,19 +60,24 @@ faultTest('killed as it takes the hand-off', async (random) => {
   assertSameAnswer(await call.answer, expected);
 });
 
-faultTest('killed in a second turn: its prompt and the first answer are there', async (random) => {
-  const first = await faults.call(KEPT, PROMPT).answer;
-  const undisturbed = await faults.call({ ...SAMPLED, continueSessionId: first.sessionId }, TURN)
-    .answer;
-  const again = await faults.call(KEPT, PROMPT).answer;
-  assertSameAnswer(again, first);
-  const call = faults.call({ ...SAMPLED, continueSessionId: again.sessionId }, TURN);
-  await call.says(random.integer(1, NEW_TOKENS * 0.7));
-  await faults.cluster.kill('decode', await faults.decodeOf(call.sessionId));
-  const answer = await call.answer;
-  assertSameAnswer(answer, undisturbed);
-  assert.deepEqual(answer.interruptions, ['DECODE_LOST']);
-});
+for (const [what, header] of [
+  ['greedy', GREEDY],
+  ['temperature 1.3', SAMPLED],
+] as const) {
+  faultTest(`killed in a second turn, ${what}: the first one is there`, async (random) => {
+    const first = await faults.call(KEPT, PROMPT).answer;
+    const { sessionId: continueSessionId } = first;
+    const undisturbed = await faults.call({ ...header, continueSessionId }, TURN).answer;
+    const again = await faults.call(KEPT, PROMPT).answer;
+    assertSameAnswer(again, first);
+    const call = faults.call({ ...header, continueSessionId: again.sessionId }, TURN);
+    await call.says(random.integer(1, NEW_TOKENS * 0.7));
+    await faults.cluster.kill('decode', await faults.decodeOf(call.sessionId));
+    const answer = await call.answer;
+    assertSameAnswer(answer, undisturbed);
+    assert.deepEqual(answer.interruptions, ['DECODE_LOST']);
+  });
+}
 
 faultTest('killed while a session is kept: its next turn goes on elsewhere', async () => {
   const first = await faults.call(KEPT, PROMPT).answer;
