@@ -192,13 +192,13 @@ export function evictionsTotal(registry: Registry): Counter {
   return counter(registry, 'longshadow_evictions_total', help, []);
 }
 
-export function prefixHitsTotal(registry: Registry): Counter {
-  const help = 'Times that a prompt was found to begin as a kept session does';
-  return counter(registry, 'longshadow_prefix_hits_total', help, []);
+export function prefixChunksTotal(registry: Registry): Counter {
+  const help = 'Prompt chunks linked from kept sessions that begin alike';
+  return counter(registry, 'longshadow_prefix_chunks_total', help, []);
 }
 
 export function prefixTokensTotal(registry: Registry): Counter {
-  const help = "Prompt tokens linked from kept sessions' segments instead of prefilled";
+  const help = 'Prompt tokens of these chunks, which were not prefilled';
   return counter(registry, 'longshadow_prefix_tokens_total', help, []);
 }
 

@@ -6,7 +6,7 @@ import {
   decodeRestartsTotal,
   evictionsTotal,
   generatedTokensTotal,
-  prefixHitsTotal,
+  prefixChunksTotal,
   prefixTokensTotal,
   promptTokensTotal,
   replansTotal,
@@ -28,7 +28,7 @@ export function makeDriveMetrics(registry: Registry): DriveMetrics {
   const decodeRestarts = decodeRestartsTotal(registry);
   const dataLoss = dataLossTotal(registry);
   const takeovers = takeoversTotal(registry);
-  const prefixHits = prefixHitsTotal(registry);
+  const prefixChunks = prefixChunksTotal(registry);
   const prefixTokens = prefixTokensTotal(registry);
   const evictions = evictionsTotal(registry);
   return {
@@ -59,7 +59,7 @@ export function makeDriveMetrics(registry: Registry): DriveMetrics {
       takeovers.inc({ state });
     },
     prefixReused: (tokens) => {
-      prefixHits.inc();
+      prefixChunks.inc();
       prefixTokens.inc(tokens);
     },
     evicted: () => {
