@@ -77,7 +77,8 @@ faultTest('a fork answers as its original would', async () => {
 
 faultTest('a prompt that begins as a kept one prefills only the rest', async () => {
   const similar = [...PROMPT.slice(0, SHARED_TOKENS + 100), ...PROMPT.slice(SHARED_TOKENS)];
-  const header = { maxNewTokens: 24, promptLogprobs: [{ beginToken: '2048', endToken: '2100' }] };
+  // A chunk of which log-probabilities are wanted runs, so they are asked of later ones.
+  const header = { maxNewTokens: 24, promptLogprobs: [{ beginToken: '2049', endToken: '2100' }] };
   const alone = await faults.call(header, similar).answer;
   assert.equal(alone.finished.usage?.cachedTokens, '0');
 
@@ -89,12 +90,7 @@ faultTest('a prompt that begins as a kept one prefills only the rest', async () 
   const answer = await call.answer;
   assert.equal(answer.finished.usage?.cachedTokens, String(SHARED_TOKENS));
   assert.ok(call.events.some(({ progress }) => progress?.cachedTokens === String(SHARED_TOKENS)));
-  assert.deepEqual(answer.ids, alone.ids);
-  assert.deepEqual(answer.tokens, alone.tokens);
-  assert.deepEqual(
-    answer.promptLogprobs.filter(({ position }) => Number(position) > SHARED_TOKENS),
-    alone.promptLogprobs.filter(({ position }) => Number(position) > SHARED_TOKENS),
-  );
+  assertSameAnswer(answer, alone);
   // What it shares outlives the session that made it.
   const next = faults.call({ ...KEPT, tenant: 'one' }, similar);
   await next.sees(({ progress }) => progress?.cachedTokens === String(SHARED_TOKENS));

@@ -14,6 +14,8 @@ import { poll } from './poll.js';
 /** How long a client goes on asking for its session before it gives up. */
 const PATIENCE_MS = 120_000;
 const RESUME_PAUSE_MS = 100;
+/** UNAVAILABLE of sessions that are no more: the prompt may be sent again, but not resumed. */
+const GONE = /^(SESSION_LOST|UPLOAD_LOST): /;
 
 export interface SeenEvent {
   readonly event: GenerateResponse__Output;
@@ -143,7 +145,8 @@ export class FaultCall {
     for (let router = first; ;) {
       const failure = await stream;
       if (failure === null) return toAnswer(this.seen);
-      const hasEnded = (this.seen.at(-1)?.event.error ?? null) !== null;
+      const hasEnded =
+        (this.seen.at(-1)?.event.error ?? null) !== null || GONE.test(failure.details);
       const mayResume = this.options.resumes !== false && !this.#left && !hasEnded;
       const isSafe = failure.code === grpcStatus.UNAVAILABLE && this.seen.length > 0;
       if (!mayResume || !isSafe || performance.now() > giveUpAtMs) throw failure;
