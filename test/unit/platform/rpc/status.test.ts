@@ -19,6 +19,8 @@ test('every code has a status, and only safe retries are UNAVAILABLE', () => {
     'WORKER_LOST',
     'DECODE_LOST',
     'REDIS_UNAVAILABLE',
+    'SESSION_LOST',
+    'UPLOAD_LOST',
     'SHUTTING_DOWN',
   ]);
 });
