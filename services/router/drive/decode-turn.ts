@@ -1,6 +1,7 @@
 import type { FleetMember } from '../../domain/fleet.js';
 import { type ErrorCode, ServingError } from '../../domain/serving-error.js';
 import type { DrivenSession } from './driven-session.js';
+import { processOf } from './fleet-view.js';
 import { startDecode } from './start-decode.js';
 import type { FinishedTurn, TurnFollower } from './turn-follower.js';
 
@@ -27,20 +28,19 @@ export async function decodeTurn(
   follower: TurnFollower,
 ): Promise<FinishedTurn> {
   const lost = new Set<string>();
+  let failedBefore = false;
   for (;;) {
     const decode = await startDecode(session, follower, lost);
     const outcome = await untilEndOrLoss(session, follower, decode);
     if ('lastSequence' in outcome) return outcome;
     if (outcome.code === 'DATA_LOSS') throw new ServingError('DATA_LOSS', outcome.message);
+    // A fault of the engine that comes again is one of this prompt.
+    if (outcome.code === 'INTERNAL' && failedBefore) throw internal(outcome.message);
+    failedBefore = outcome.code === 'INTERNAL';
     if (!outcome.told) await session.tellInterrupted(outcome.code, outcome.message);
     session.deps.metrics.decodeReplaced(outcome.code);
     lost.add(processOf(decode));
   }
-}
-
-/** A decode that starts anew under its name holds nothing of what it held. */
-export function processOf({ memberId, startedUnixMs }: FleetMember): string {
-  return `${memberId}@${String(startedUnixMs)}`;
 }
 
 async function untilEndOrLoss(
@@ -87,4 +87,8 @@ async function gone(
     };
     stopped.addEventListener('abort', end, { once: true });
   });
+}
+
+function internal(message: string): ServingError {
+  return new ServingError('INTERNAL', 'internal error', {}, { cause: new Error(message) });
 }

@@ -18,7 +18,8 @@ import type { DriveDeps } from './drive-deps.js';
 import { forkSession } from './fork-session.js';
 import type { KeptState } from './kept-state.js';
 import { makeRecord } from './make-record.js';
-import { type PlacedRecord, sessionBusy, SessionRun } from './session-run.js';
+import { sessionBusy } from './session-errors.js';
+import { type PlacedRecord, SessionRun } from './session-run.js';
 import { SessionTransfer } from './session-transfer.js';
 import { watchUndriven } from './take-over.js';
 

@@ -43,3 +43,8 @@ export class FleetView {
     );
   }
 }
+
+/** A member that starts anew under its name holds nothing of what it held. */
+export function processOf({ memberId, startedUnixMs }: FleetMember): string {
+  return `${memberId}@${String(startedUnixMs)}`;
+}

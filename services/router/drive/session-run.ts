@@ -17,6 +17,7 @@ import { LeaseLost, RecordKeeper, sessionLost } from './record-keeper.js';
 import { settledWithin } from './redis-gap.js';
 import { renewLease } from './renew-lease.js';
 import { SessionEnding } from './session-ending.js';
+import { notResumed, sessionBusy, uploadLost } from './session-errors.js';
 import { acceptedEvent } from './turn-calls.js';
 import { TurnFollower } from './turn-follower.js';
 
@@ -392,20 +393,4 @@ export class SessionRun {
       this.deps.log.warn({ err: error, sessionId }, 'a step of ending the session failed');
     });
   }
-}
-
-function uploadLost(): ServingError {
-  return new ServingError(
-    'UPLOAD_LOST',
-    'the router that took the upload is gone; send the request again',
-    { retryAfterMs: 0 },
-  );
-}
-
-function notResumed(): ServingError {
-  return new ServingError('CANCELLED', 'its router died and no client resumed the session');
-}
-
-export function sessionBusy(): ServingError {
-  return new ServingError('SESSION_BUSY', 'the session is not idle; wait for its last turn to end');
 }

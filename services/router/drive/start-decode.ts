@@ -1,8 +1,8 @@
 import type { FleetMember } from '../../domain/fleet.js';
 import { type ErrorCode, ServingError } from '../../domain/serving-error.js';
 import { decodesFor, type Load } from '../admission/choose-lane.js';
-import { processOf } from './decode-turn.js';
 import type { DrivenSession } from './driven-session.js';
+import { processOf } from './fleet-view.js';
 import { RecoveryTime } from './recovery-time.js';
 import { appendCall, startCall, type TurnHistory } from './turn-calls.js';
 import type { TurnFollower } from './turn-follower.js';
