@@ -6,9 +6,9 @@ import { runDecode } from './run-decode.js';
 
 runMain(
   'decode',
-  (shutdownSignal) =>
+  (shutdownSignal, environment) =>
     runDecode(
-      parseSettings(DECODE_SETTINGS, process.env),
+      parseSettings(DECODE_SETTINGS, environment),
       shutdownSignal,
       makeLog('decode'),
       (address) => {

@@ -1,4 +1,10 @@
-import { describeSettings, parseSettings, type SettingsSpec } from './config/settings.js';
+import { environmentWithFlags } from './config/flags.js';
+import {
+  describeSettings,
+  parseSettings,
+  type Environment,
+  type SettingsSpec,
+} from './config/settings.js';
 import { makeLog, type Log } from './log.js';
 
 /** After a lost parent, a process has this long to end by itself. */
@@ -10,7 +16,7 @@ export interface MainOptions {
 }
 
 /**
- * Runs a service's main function and ends the process when it settles: exit code 0, or 1 after a
+ * Runs a service's main function, with its settings as environment and flags give them, and ends the process when it settles: exit code 0, or 1 after a
  * throw. SIGTERM or SIGINT raise `shutdownSignal` once; a second SIGINT ends the process at once
  * (130). An unhandled rejection or exception is a bug: it is logged and ends the process (1).
  *
@@ -20,7 +26,7 @@ export interface MainOptions {
  */
 export function runMain(
   service: string,
-  main: (shutdownSignal: AbortSignal) => Promise<void>,
+  main: (shutdownSignal: AbortSignal, environment: Environment) => Promise<void>,
   options: MainOptions = {},
 ): void {
   const log = makeLog(service);
@@ -38,7 +44,7 @@ export function runMain(
   endOnSignals(shutDown, aborter.signal);
   if (process.env['LONGSHADOW_EXIT_WITH_PARENT'] === '1') endWithParent(shutDown);
 
-  const run = async (): Promise<void> => main(aborter.signal);
+  const run = async (): Promise<void> => main(aborter.signal, ownEnvironment());
   run().then(
     () => process.exit(0),
     (error: unknown) => {
@@ -50,13 +56,19 @@ export function runMain(
 
 function checkConfig(settings: SettingsSpec): never {
   try {
-    parseSettings(settings, process.env);
+    const environment = ownEnvironment();
+    parseSettings(settings, environment);
+    const inForce = describeSettings(settings, environment);
+    process.stdout.write(`${JSON.stringify(inForce, null, 2)}\n`);
   } catch (error) {
     process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
     process.exit(1);
   }
-  process.stdout.write(`${JSON.stringify(describeSettings(settings, process.env), null, 2)}\n`);
   process.exit(0);
+}
+
+function ownEnvironment(): Environment {
+  return environmentWithFlags(process.env, process.argv.slice(2));
 }
 
 function endOnBugs(log: Log): void {

@@ -5,8 +5,8 @@ import { runRouter } from './run-router.js';
 
 runMain(
   'router',
-  async (shutdownSignal) =>
-    runRouter(parseSettings(ROUTER_SETTINGS, process.env), shutdownSignal, (address) => {
+  async (shutdownSignal, environment) =>
+    runRouter(parseSettings(ROUTER_SETTINGS, environment), shutdownSignal, (address) => {
       process.stdout.write(`longshadow-router ready ${address}\n`);
     }),
   { settings: ROUTER_SETTINGS },

@@ -6,9 +6,9 @@ import { runWorker } from './run-worker.js';
 
 runMain(
   'worker',
-  (shutdownSignal) =>
+  (shutdownSignal, environment) =>
     runWorker(
-      parseSettings(WORKER_SETTINGS, process.env),
+      parseSettings(WORKER_SETTINGS, environment),
       shutdownSignal,
       makeLog('worker'),
       (address) => {

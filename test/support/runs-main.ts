@@ -1,4 +1,4 @@
-/** A process under runMain(), for its tests. argv[2] says what the main function does. */
+/** A process under runMain(), for its tests. PROBE_DOES says what the main function does. */
 import { textSetting } from '../../services/platform/config/setting-kinds.js';
 import { defineSettings } from '../../services/platform/config/settings.js';
 import { runMain } from '../../services/platform/shutdown.js';
@@ -19,7 +19,7 @@ async function untilAborted(signal: AbortSignal): Promise<void> {
 runMain(
   'probe',
   async (signal) => {
-    switch (process.argv[2]) {
+    switch (process.env['PROBE_DOES']) {
       case 'waits':
         await untilAborted(signal);
         process.stdout.write('ended well\n');
