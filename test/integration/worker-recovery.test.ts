@@ -164,6 +164,19 @@ test('a stale worker that finishes its chunk at once takes the segment with it',
   }
 });
 
+test('an idle session that goes on elsewhere is freed by a worker that nobody told', async () => {
+  const session = await lane.open(PROMPT, CHUNKS);
+  await worker.run(session, FIRST);
+  assert.equal((await worker.status()).sessions, 1);
+  await lane.change(session, { epoch: 2 });
+  await poll(
+    () => readdirSync(lane.storeDirectory),
+    (folders) => folders.length === 0,
+    20_000,
+  );
+  await assertNothingHeld(worker);
+});
+
 test('payloads that are damaged in Redis fail as JOB_CORRUPT, and other sessions go on', async () => {
   const busy = await lane.open(PROMPT, CHUNKS);
   const [torn, changed, fine] = await Promise.all(

@@ -28,6 +28,7 @@ import {
   type OpenSessionStore,
 } from '../../services/platform/session-store/open-session-store.js';
 import { MODEL, NEEDLE_MODEL } from './cluster.js';
+import { jobEnd } from './job-end.js';
 import { LaneDecode, type LaneHistory, type LaneTurn } from './lane-decode.js';
 import { type TestRedis, startRedis } from './redis-server.js';
 
@@ -191,9 +192,10 @@ export class Lane {
       traceparent: null,
       ...more,
     };
-    const options = { jobId: prefillJobId(data), removeOnComplete: true, removeOnFail: true };
-    const job = await this.queue.add(data.kind, data, options);
-    return job.waitUntilFinished(this.queueEvents, 120_000);
+    const jobId = prefillJobId(data);
+    const end = jobEnd(this.queueEvents, jobId);
+    await this.queue.add(data.kind, data, { jobId, removeOnComplete: true, removeOnFail: true });
+    return end;
   }
 
   /** Prefills a whole prompt in chunks of at most `chunkTokens`, and seals it. */

@@ -31,6 +31,7 @@ import {
   type OpenSessionStore,
 } from '../../services/platform/session-store/open-session-store.js';
 import { NEEDLE_MODEL } from './cluster.js';
+import { jobEnd } from './job-end.js';
 import { poll } from './poll.js';
 import { type TestRedis, startRedis } from './redis-server.js';
 import { newRecord } from './session-record.js';
@@ -47,6 +48,7 @@ export interface WorkerSession {
 /** A real worker process with its queue, as a driver sees it. */
 export class LaneWorker {
   readonly #client;
+  readonly #ends = new Map<string, Promise<PrefillJobResult>>();
 
   private constructor(
     readonly workerId: string,
@@ -102,13 +104,17 @@ export class LaneWorker {
       traceparent: null,
       ...more,
     };
-    const options = { jobId: prefillJobId(data), removeOnComplete: true, removeOnFail: true };
+    const jobId = prefillJobId(data);
+    this.#ends.set(jobId, jobEnd(this.events, jobId));
+    const options = { jobId, removeOnComplete: true, removeOnFail: true };
     return this.queue.add(data.kind, data, { ...options, priority });
   }
 
   /** What a job returns; rejects with an Error whose message is the job's failure as JSON. */
-  async ended(job: Job<PrefillJob, PrefillJobResult>): Promise<PrefillJobResult> {
-    return job.waitUntilFinished(this.events, 120_000);
+  async ended({ id = '' }: Job<PrefillJob, PrefillJobResult>): Promise<PrefillJobResult> {
+    const end = this.#ends.get(id);
+    if (end === undefined) throw new Error(`job ${id} was not added here`);
+    return end;
   }
 
   async run(...added: Parameters<LaneWorker['add']>): Promise<PrefillJobResult> {
