@@ -56,8 +56,12 @@ export async function reserveEvicting(
     }
     if (missingBytes > 0) return false;
     for (const victim of victims) asked.add(victim.sessionId);
-    await Promise.all(victims.map(async (victim) => askToGo(victim.sessionId, store)));
-    if (await within(EVICTION_MS, reserve)) return true;
+    const heard = await Promise.all(
+      victims.map(async (victim) => askToGo(victim.sessionId, store)),
+    );
+    // Without a driver nobody goes; but then a session may have gone by itself.
+    const patienceMs = heard.includes(true) || victims.length === 0 ? EVICTION_MS : 0;
+    if (await within(patienceMs, reserve)) return true;
   }
   return false;
 }
@@ -75,7 +79,7 @@ export async function evictFromDecodes(
     let tries = 0;
     for await (const { sessionId, decodeId } of keptRecords(storeId, new Set(), store)) {
       if (decodeId === null || !decodeIds.has(decodeId)) continue;
-      await askToGo(sessionId, store);
+      if (!(await askToGo(sessionId, store))) continue;
       const isGone = async (): Promise<boolean> => {
         const record = await store.records.load(sessionId);
         return record === null || ENDED_STATES.has(record.state);
@@ -117,13 +121,16 @@ async function readable(
   }
 }
 
-/** Whoever drives the session, this router too, hears it and ends it if it is still idle. */
+/**
+ * Whoever drives the session, this router too, hears it and ends it if it is still idle.
+ * @returns false if nobody drives it now
+ */
 async function askToGo(
   sessionId: string,
   { records, driverRequests }: EvictionStore,
-): Promise<void> {
+): Promise<boolean> {
   const driverId = await records.leaseHolder(sessionId);
-  if (driverId !== null) await driverRequests.send(driverId, { kind: 'evict', sessionId });
+  return driverId !== null && driverRequests.send(driverId, { kind: 'evict', sessionId });
 }
 
 async function within(ms: number, done: () => Promise<boolean>): Promise<boolean> {

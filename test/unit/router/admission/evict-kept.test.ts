@@ -16,6 +16,7 @@ import {
 } from '../../../../services/router/admission/reserve-lane.js';
 import { reserveTurn } from '../../../../services/router/admission/reserve-turn.js';
 import { describe as describeModel } from '../../../../services/router/admission/served-model.js';
+import { poll } from '../../../support/poll.js';
 import { startRedis, type TestRedis } from '../../../support/redis-server.js';
 import { newRecord } from '../../../support/session-record.js';
 import { fakeMember } from '../drive/fake-members.js';
@@ -30,6 +31,7 @@ let storeId: string;
 /** Kept sessions that were asked to go and did, in that order. */
 let evicted: string[];
 let stopListening: () => void;
+const ending = new Set<string>();
 
 before(async () => {
   redis = await startRedis();
@@ -39,7 +41,7 @@ after(async () => {
   await store.close();
   await redis.stop();
 });
-beforeEach(() => {
+beforeEach(async () => {
   storeId = `store-${newId()}`;
   evicted = [];
   const driverId = driverOf(storeId);
@@ -48,6 +50,11 @@ beforeEach(() => {
     assert.equal(kind, 'evict');
     void endKept(sessionId, driverId);
   });
+  await poll(
+    async () => store.driverRequests.send(driverId, { kind: 'evict', sessionId: newId() }),
+    (isHeard) => isHeard,
+    5_000,
+  );
 });
 afterEach(() => {
   stopListening();
@@ -62,10 +69,11 @@ function driverOf(id: string): string {
 }
 
 async function endKept(sessionId: string, driverId: string): Promise<void> {
+  if (ending.has(sessionId)) return; // asked twice
+  ending.add(sessionId);
   const record = await store.records.load(sessionId);
   if (record?.state !== 'kept') return;
-  const ended = { ...record, state: 'finished' as const };
-  if ((await store.records.compareAndSet(record, ended, driverId)) === null) return;
+  await store.records.compareAndSet(record, { ...record, state: 'finished' }, driverId);
   await store.reservations.release(storeId, sessionId);
   await store.kept.remove(storeId, sessionId);
   evicted.push(sessionId);
