@@ -29,7 +29,8 @@ bad variable at once and does not start; \`node dist/services/<service>/main.js 
 only that and prints what would be in force. An empty variable counts as unset.
 
 An address other than loopback is refused without mutual TLS: set \`LONGSHADOW_TLS_CERT\`, \`_KEY\` and
-\`_CA\` together. \`LONGSHADOW_LOG_LEVEL\` (\`trace\` to \`fatal\`, or \`silent\`; default \`info\`) holds for
+\`_CA\` together (or \`--tls-cert\`, \`--tls-key\`, \`--tls-ca\`), and at the router without API keys:
+[security.md](security.md). \`LONGSHADOW_LOG_LEVEL\` (\`trace\` to \`fatal\`, or \`silent\`; default \`info\`) holds for
 every process.
 
 ${sections.join('\n')}`;
