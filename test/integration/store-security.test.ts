@@ -18,6 +18,7 @@ import {
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { createClusterDirectories } from '../../services/cli/cluster/cluster-directories.js';
 import { startServiceChild } from '../../services/cli/cluster/service-child.js';
 import { openEngineHost } from '../../services/engine-host/engine-host.js';
 import { makeClient, unaryCall } from '../../services/platform/rpc/client.js';
@@ -128,6 +129,22 @@ test('a service whose store is not safe does not start, and says why', async () 
     );
   }
   assert.ok(isUntouched());
+});
+
+test("a local cluster makes no store in a link, nor in a neighbour's folder", () => {
+  for (const make of [
+    () => linkTo(bait('base').path),
+    () => bait('base', 0o777).path,
+    foreignFolder,
+  ]) {
+    const base = make();
+    const before = readdirSync(base);
+    assert.throws(() => createClusterDirectories(base), {
+      code: 'BAD_REQUEST',
+      message: /--store/,
+    });
+    assert.deepEqual(readdirSync(base), before);
+  }
 });
 
 /** Where a session's files lie, or would. */

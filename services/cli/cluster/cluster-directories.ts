@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import {
   existsSync,
+  lstatSync,
   mkdirSync,
   readFileSync,
   readdirSync,
@@ -106,8 +107,9 @@ export const CLUSTER_ID_VARIABLE = 'LONGSHADOW_CLUSTER_ID';
 function makePrivateDirectory(path: string): void {
   try {
     makeDirectories(path);
-    const { uid, mode } = statSync(path);
-    if (uid === userInfo().uid && (mode & 0o022) === 0) return;
+    const found = lstatSync(path);
+    const isOurs = found.uid === userInfo().uid && (found.mode & 0o022) === 0;
+    if (found.isDirectory() && isOurs) return;
   } catch (error) {
     throw new ServingError(
       'BAD_REQUEST',
@@ -117,7 +119,7 @@ function makePrivateDirectory(path: string): void {
   }
   throw new ServingError(
     'BAD_REQUEST',
-    `the value store ${path} belongs to another user or others may write to it; ` +
+    `the value store ${path} is a link, another user's, or others may write to it; ` +
       'give another folder with --store',
   );
 }
