@@ -22,7 +22,9 @@ import { Models } from '../../../../services/router/models.js';
 import { Relays } from '../../../../services/router/rpc/relays.js';
 import { makeRouterService } from '../../../../services/router/rpc/router-service.js';
 import { startRedis, type TestRedis } from '../../../support/redis-server.js';
-import { FakeDecode, fakeMember, FakeWorker } from './fake-members.js';
+import { FakeDecode } from './fake-decode.js';
+import { fakeMember } from './fake-members.js';
+import { FakeWorker } from './fake-worker.js';
 
 export const NEEDLE = fileURLToPath(new URL('../../../../models/needle', import.meta.url));
 
