@@ -19,6 +19,7 @@ import type { SessionEvent } from '../../services/domain/session-event.js';
 import type { SessionRecord } from '../../services/domain/session-record.js';
 import type { TokenRange } from '../../services/domain/token-range.js';
 import { sessionFingerprint } from '../../services/platform/fingerprint.js';
+import { withChecksum } from '../../services/platform/job-checksum.js';
 import { makeLog } from '../../services/platform/log.js';
 import { redisOptions } from '../../services/platform/redis-url.js';
 import { makeClient, unaryCall } from '../../services/platform/rpc/client.js';
@@ -194,7 +195,7 @@ export class Lane {
     };
     const jobId = prefillJobId(data);
     const end = jobEnd(this.queueEvents, jobId);
-    await this.queue.add(data.kind, data, { jobId, removeOnComplete: true, removeOnFail: true });
+    await this.queue.add(data.kind, withChecksum(data), { jobId, removeOnComplete: true, removeOnFail: true });
     return end;
   }
 

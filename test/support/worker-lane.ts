@@ -23,6 +23,7 @@ import type { PromptLogprob } from '../../services/domain/session-event.js';
 import type { SessionRecord } from '../../services/domain/session-record.js';
 import type { TokenRange } from '../../services/domain/token-range.js';
 import { sessionFingerprint } from '../../services/platform/fingerprint.js';
+import { withChecksum } from '../../services/platform/job-checksum.js';
 import { makeLog } from '../../services/platform/log.js';
 import { redisOptions } from '../../services/platform/redis-url.js';
 import { makeClient, unaryCall } from '../../services/platform/rpc/client.js';
@@ -107,7 +108,7 @@ export class LaneWorker {
     const jobId = prefillJobId(data);
     this.#ends.set(jobId, jobEnd(this.events, jobId));
     const options = { jobId, removeOnComplete: true, removeOnFail: true };
-    return this.queue.add(data.kind, data, { ...options, priority });
+    return this.queue.add(data.kind, withChecksum(data), { ...options, priority });
   }
 
   /** What a job returns; rejects with an Error whose message is the job's failure as JSON. */

@@ -7,6 +7,7 @@ import {
 } from '../../domain/prefill-job.js';
 import { ServingError } from '../../domain/serving-error.js';
 import type { Log } from '../../platform/log.js';
+import { withChecksum } from '../../platform/job-checksum.js';
 import { answered } from '../../platform/session-store/redis-connection.js';
 import { failureOf } from './job-failure.js';
 import { settledWithin } from './redis-gap.js';
@@ -117,7 +118,7 @@ export class WorkerQueue {
   /** Adds a job, unless there is one of this id. Jobs of one priority run in the order they came. */
   async add(jobId: string, job: PrefillJob, priority: number): Promise<void> {
     const options = { jobId, priority, removeOnComplete: true, removeOnFail: true };
-    await inTime(this.#queue.add(job.kind, job, options));
+    await inTime(this.#queue.add(job.kind, withChecksum(job), options));
   }
 
   /** @returns whether it is gone; false while a worker holds its lock (6 s, renewed while it runs) */

@@ -4,6 +4,7 @@ import type { PrefillJobResult } from '../../domain/prefill-job.js';
 import { workerQueueName } from '../../domain/prefill-job.js';
 import { ServingError } from '../../domain/serving-error.js';
 import { toServingError } from '../../engine-host/native-error-code.js';
+import { checked } from '../../platform/job-checksum.js';
 import { redisOptions } from '../../platform/redis-url.js';
 import { JobError } from './job-error.js';
 import type { QueuedJob } from './prefill-jobs.js';
@@ -51,7 +52,7 @@ export async function startJobQueue(options: JobQueueOptions): Promise<JobQueue>
         // Fetched while the order to close came: the driver finds another worker at once.
         if (closing) throw new ServingError('SHUTTING_DOWN', 'the worker is shutting down');
         options.onStart({ priority, restarted: attemptsStarted > 1 });
-        return await options.run({ id, data, addedUnixMs });
+        return await options.run({ id, data: checked(data), addedUnixMs });
       } catch (error) {
         const failure = toServingError(error);
         if (failure.code === 'INTERNAL') options.onError(error);
