@@ -91,7 +91,7 @@ export class FakeWorker implements WorkerPeers {
     }
     const bytes = (endToken - beginToken) * KV_BYTES_PER_TOKEN;
     if (kind === 'prefill') this.valueStore.add(sessionId, epoch, { beginToken, endToken, bytes });
-    return { beginToken, endToken, bytes, engineMicros: 1, alreadyDone: false };
+    return { beginToken, endToken, bytes, engineMicros: 1, alreadyDone: false, sealed: false };
   }
 
   async releaseSession(_address: string, sessionId: string, epoch: number): Promise<void> {
