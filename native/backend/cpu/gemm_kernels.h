@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels.h"
+#include "math_kernels.h"
 
 namespace longshadow::cpu {
 namespace {
@@ -29,20 +30,53 @@ inline void StoreGemmTile(const GemmArgs& g, std::int64_t row, std::int64_t colu
   }
 }
 
+/// Asks for what StoreGemmTile writes, while the sums are made.
+template <int ROWS>
+inline void PrefetchGemmTile(const GemmArgs& g, std::int64_t row, std::int64_t column) {
+  for (int r = 0; r < ROWS; ++r) {
+    const float* y = g.y + (row + r) * g.y_stride + column;
+    for (int i = 0; i < kGemmVecs * kLanes; i += 16) {
+      _mm_prefetch(reinterpret_cast<const char*>(y + i), _MM_HINT_T0);
+    }
+  }
+}
+
 inline Vec LoadWeights(const float* w) { return Load(w); }
 inline Vec LoadWeights(const std::uint16_t* w) { return LoadBf16(w); }
 
+/// A slice of the input features of a product: all of them, or one of several that resume each
+/// other's sums, so that a sum is one chain over the features either way.
+template <typename Element>
+struct GemmSlice {
+  const Element* panel = nullptr;  // [in][64]
+  const float* x = nullptr;
+  std::int64_t in = 0;
+  float* sums = nullptr;  // [rows][64]: left by the slice before, or for the slice after
+  bool first = true;
+  bool last = true;            // y gets the sums
+  const void* next = nullptr;  // packed weights that are multiplied after this slice
+  std::int64_t ahead = 0;      // bytes of `next` that each row asks for
+};
+
 template <int ROWS, typename Element>
-inline void GemmF32Tile(const GemmArgs& g, std::int64_t row, std::int64_t column) {
-  const auto* w = static_cast<const Element*>(g.panel) + column;
-  const float* x = static_cast<const float*>(g.x) + row * g.x_stride;
+inline void GemmF32Tile(const GemmArgs& g, const GemmSlice<Element>& s, std::int64_t row,
+                        std::int64_t column) {
+  const Element* w = s.panel + column;
+  const float* x = s.x + row * g.x_stride;
+  if (s.last) PrefetchGemmTile<ROWS>(g, row, column);
+  if (column == 0) {
+    const char* next = static_cast<const char*>(s.next) + row * s.ahead;
+    for (std::int64_t at = 0; at < ROWS * s.ahead; at += 64) _mm_prefetch(next + at, _MM_HINT_T1);
+  }
   Vec acc[ROWS][kGemmVecs];
 #pragma GCC unroll 8
   for (int r = 0; r < ROWS; ++r) {
 #pragma GCC unroll 8
-    for (int v = 0; v < kGemmVecs; ++v) acc[r][v] = Zero();
+    for (int v = 0; v < kGemmVecs; ++v) {
+      acc[r][v] = s.first ? Zero() : Load(s.sums + (row + r) * kPanel + column + v * kLanes);
+    }
   }
-  for (std::int64_t i = 0; i < g.in; ++i, w += kPanel) {
+  for (std::int64_t i = 0; i < s.in; ++i, w += kPanel) {
     Vec weights[kGemmVecs];
 #pragma GCC unroll 8
     for (int v = 0; v < kGemmVecs; ++v) weights[v] = LoadWeights(w + v * kLanes);
@@ -53,30 +87,46 @@ inline void GemmF32Tile(const GemmArgs& g, std::int64_t row, std::int64_t column
       for (int v = 0; v < kGemmVecs; ++v) acc[r][v] = Fma(value, weights[v], acc[r][v]);
     }
   }
-  StoreGemmTile<ROWS>(g, row, column, acc);
+  if (s.last) {
+    StoreGemmTile<ROWS>(g, row, column, acc);
+    return;
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < ROWS; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kGemmVecs; ++v) {
+      Store(s.sums + (row + r) * kPanel + column + v * kLanes, acc[r][v]);
+    }
+  }
 }
 
-/// Runs TILE over all rows, then over what is left one size smaller each.
-template <template <int> class TILE>
-inline void ForGemmTiles(const GemmArgs& g) {
+/// A tile's number of rows, as an argument.
+template <int ROWS>
+struct TileRows {
+  static constexpr int value = ROWS;
+};
+
+/// Calls tile(TileRows, row, column) for whole tiles, then once for the rows that are left.
+template <typename Tile>
+inline void ForGemmTiles(const GemmArgs& g, const Tile& tile) {
   for (std::int64_t column = 0; column < g.columns; column += kGemmVecs * kLanes) {
     std::int64_t row = 0;
-    for (; row + kGemmRows <= g.rows; row += kGemmRows) TILE<kGemmRows>::Run(g, row, column);
+    for (; row + kGemmRows <= g.rows; row += kGemmRows) tile(TileRows<kGemmRows>{}, row, column);
     switch (g.rows - row) {
       case 1:
-        TILE<1>::Run(g, row, column);
+        tile(TileRows<1>{}, row, column);
         break;
       case 2:
-        TILE<2>::Run(g, row, column);
+        tile(TileRows<2>{}, row, column);
         break;
       case 3:
-        TILE<3>::Run(g, row, column);
+        tile(TileRows<3>{}, row, column);
         break;
       case 4:
-        TILE<4>::Run(g, row, column);
+        tile(TileRows<4>{}, row, column);
         break;
       case 5:
-        TILE<5>::Run(g, row, column);
+        tile(TileRows<5>{}, row, column);
         break;
       default:
         break;
@@ -84,18 +134,58 @@ inline void ForGemmTiles(const GemmArgs& g) {
   }
 }
 
-template <int ROWS>
-struct F32Tile {
-  static void Run(const GemmArgs& g, std::int64_t row, std::int64_t column) {
-    if (g.panel_bf16) {
-      GemmF32Tile<ROWS, std::uint16_t>(g, row, column);
-    } else {
-      GemmF32Tile<ROWS, float>(g, row, column);
-    }
-  }
-};
+template <typename Element>
+inline void RunGemmSlice(const GemmArgs& g, const GemmSlice<Element>& s) {
+  ForGemmTiles(g, [&](auto rows, std::int64_t row, std::int64_t column) {
+    GemmF32Tile<decltype(rows)::value, Element>(g, s, row, column);
+  });
+}
 
-void GemmF32(const GemmArgs& args) { ForGemmTiles<F32Tile>(args); }
+/// Many rows go slice by slice, so that the weights of a slice stay in the first-level cache while
+/// all rows meet them; reading 128 KiB from the second level for each tile is what costs otherwise.
+template <typename Element>
+inline void RunGemmSlices(const GemmArgs& g) {
+  const auto* panel = static_cast<const Element*>(g.panel);
+  const auto* x = static_cast<const float*>(g.x);
+  float* widened = g.scratch + g.rows * kPanel;
+  for (std::int64_t begin = 0; begin < g.in; begin += kGemmSlice) {
+    const std::int64_t in = g.in - begin < kGemmSlice ? g.in - begin : kGemmSlice;
+    GemmSlice<float> slice;
+    if constexpr (sizeof(Element) == sizeof(float)) {
+      slice.panel = panel + begin * kPanel;
+    } else {
+      Bf16ToF32(panel + begin * kPanel, widened, in * kPanel);
+      slice.panel = widened;
+    }
+    slice.x = x + begin;
+    slice.in = in;
+    slice.sums = g.scratch;
+    slice.first = begin == 0;
+    slice.last = begin + in == g.in;
+    // Behind a panel lies the next one: the slice that follows, or nothing that does harm.
+    slice.next = panel + (begin + in) * kPanel;
+    const std::int64_t bytes = in * kPanel * static_cast<std::int64_t>(sizeof(Element));
+    slice.ahead = (bytes + g.rows - 1) / g.rows;
+    RunGemmSlice(g, slice);
+  }
+}
+
+template <typename Element>
+inline void RunFewRows(const GemmArgs& g) {
+  GemmSlice<Element> all;
+  all.panel = static_cast<const Element*>(g.panel);
+  all.x = static_cast<const float*>(g.x);
+  all.in = g.in;
+  RunGemmSlice(g, all);
+}
+
+void GemmF32(const GemmArgs& g) {
+  if (g.scratch == nullptr) {
+    g.panel_bf16 ? RunFewRows<std::uint16_t>(g) : RunFewRows<float>(g);
+  } else {
+    g.panel_bf16 ? RunGemmSlices<std::uint16_t>(g) : RunGemmSlices<float>(g);
+  }
+}
 
 #ifdef LONGSHADOW_BF16_DOT
 template <int ROWS>
@@ -138,14 +228,11 @@ inline void GemmBf16Tile(const GemmArgs& g, std::int64_t row, std::int64_t colum
   StoreGemmTile<ROWS>(g, row, column, acc);
 }
 
-template <int ROWS>
-struct Bf16Tile {
-  static void Run(const GemmArgs& g, std::int64_t row, std::int64_t column) {
-    GemmBf16Tile<ROWS>(g, row, column);
-  }
-};
-
-void GemmBf16(const GemmArgs& args) { ForGemmTiles<Bf16Tile>(args); }
+void GemmBf16(const GemmArgs& g) {
+  ForGemmTiles(g, [&](auto rows, std::int64_t row, std::int64_t column) {
+    GemmBf16Tile<decltype(rows)::value>(g, row, column);
+  });
+}
 #endif
 
 }  // namespace

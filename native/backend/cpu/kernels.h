@@ -10,6 +10,8 @@ namespace longshadow::cpu {
 
 /// Output features of one weight panel. Packed weights are [out / 64][...][64][...].
 inline constexpr std::int64_t kPanel = 64;
+/// Input features whose fp32 weights of a panel fill two thirds of a first-level cache of 48 KiB.
+inline constexpr std::int64_t kGemmSlice = 128;
 /// Keys of one attention tile; divides a page.
 inline constexpr std::int64_t kTileKeys = 128;
 /// Query rows of one prefill attention task.
@@ -25,7 +27,10 @@ struct GemmArgs {
   std::int64_t in = 0;
   const void* panel = nullptr;  // [in][64]; gemm_bf16: [in / 2][64][2]
   bool panel_bf16 = false;      // gemm_f32: the panel's elements are bf16
-  float* y = nullptr;           // [rows, columns]
+  /// gemm_f32 of many rows: (rows + kGemmSlice) * kPanel floats, 64-byte aligned. Null: few rows,
+  /// which convert bf16 weights in registers.
+  float* scratch = nullptr;
+  float* y = nullptr;  // [rows, columns]
   std::int64_t y_stride = 0;
   std::int64_t columns = 0;  // 1..64
   bool accumulate = false;

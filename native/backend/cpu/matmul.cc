@@ -3,8 +3,8 @@
 //   weights, compute             rows <= 64                  rows > 64
 //   bf16, bf16, avx512_bf16      own vdpbf16ps kernel        oneDNN bf16 over the same panels
 //                                                            (own kernel where y has row padding)
-//   anything else                own fp32 kernel, panel by panel (bf16 weights are converted to
-//                                fp32 in thread scratch, one block at a time)
+//   anything else                own fp32 kernel, panel by panel (bf16 x and weights become fp32
+//                                in thread scratch, a block of x and a slice of weights at a time)
 //
 // All cut the input features into blocks of 512, add up each block in ascending order in one
 // register, and add the blocks to y in order. So a row's bits depend on that row alone, however
@@ -21,59 +21,108 @@ namespace longshadow::cpu {
 namespace {
 
 constexpr std::int64_t kFewRows = 64;
-constexpr std::int64_t kConvertRows = 12;
-constexpr std::int64_t kRowBlock = 240;  // rows of one task: whole tiles of 6 rows
+/// Rows of one task: whole tiles of 6, and 512 features of them in fp32 fill a fourth of an L2
+/// cache of 2 MiB.
+constexpr std::int64_t kRowBlock = 258;
+/// Up to two tiles convert bf16 weights in registers; more share a converted copy.
+constexpr std::int64_t kFewTileRows = 12;
 
-void RunBf16Panel(const CpuContext& context, ConstMatrixView x, const PackedWeight& weight,
-                  MatrixView y, bool accumulate, std::int64_t panel) {
-  GemmArgs args;
-  args.x_stride = x.stride;
-  args.rows = x.rows;
-  args.y = static_cast<float*>(y.data) + panel * kPanel;
-  args.y_stride = y.stride;
-  args.columns = std::min(kPanel, weight.out_features() - panel * kPanel);
-  for (std::int64_t begin = 0; begin < x.cols; begin += kFeatureBlock) {
-    args.x = static_cast<const std::uint16_t*>(x.data) + begin;
-    args.in = std::min(kFeatureBlock, x.cols - begin);
-    args.panel = weight.panel(begin, panel);
-    args.accumulate = accumulate || begin > 0;
-    context.kernels.gemm_bf16(args);
-  }
+/// Rows [begin, begin + rows) of a matrix.
+template <typename View, typename Byte>
+View RowsOf(View matrix, Byte* data, std::int64_t begin, std::int64_t rows) {
+  matrix.data = data + begin * matrix.stride * static_cast<std::int64_t>(DTypeBytes(matrix.dtype));
+  matrix.rows = rows;
+  return matrix;
 }
 
-/// One panel times rows of fp32 x.
-void RunF32Panel(CpuContext& context, std::int32_t thread, ConstMatrixView x,
-                 const PackedWeight& weight, MatrixView y, bool accumulate, std::int64_t panel) {
+/// What the products of one task have in common: some rows of x and y, and some panels.
+struct Part {
+  ConstMatrixView x;
+  MatrixView y;
+  bool accumulate = false;
+  std::int64_t first_panel = 0;
+  std::int64_t end_panel = 0;
+};
+
+GemmArgs ArgsOf(const Part& part, const PackedWeight& weight, std::int64_t begin,
+                std::int64_t panel) {
   GemmArgs args;
-  args.x_stride = x.stride;
-  args.rows = x.rows;
-  args.y = static_cast<float*>(y.data) + panel * kPanel;
-  args.y_stride = y.stride;
+  args.rows = part.x.rows;
+  args.in = std::min(kFeatureBlock, part.x.cols - begin);
+  args.panel = weight.panel(begin, panel);
+  args.y = static_cast<float*>(part.y.data) + panel * kPanel;
+  args.y_stride = part.y.stride;
   args.columns = std::min(kPanel, weight.out_features() - panel * kPanel);
-  args.panel_bf16 = weight.layout() == PackedWeight::Layout::kBf16;
-  // The kernel converts weights on the fly; many rows do better on a converted copy.
-  const bool convert = args.panel_bf16 && x.rows > kConvertRows;
-  for (std::int64_t begin = 0; begin < x.cols; begin += kFeatureBlock) {
-    args.in = std::min(kFeatureBlock, x.cols - begin);
-    args.x = static_cast<const float*>(x.data) + begin;
-    args.accumulate = accumulate || begin > 0;
-    args.panel = weight.panel(begin, panel);
-    if (convert) {
-      auto* floats = reinterpret_cast<float*>(context.Scratch(thread, kFeatureBlock * kPanel * 4));
-      context.kernels.bf16_to_f32(static_cast<const std::uint16_t*>(args.panel), floats,
-                                  args.in * kPanel);
-      args.panel = floats;
-      args.panel_bf16 = false;
+  args.accumulate = part.accumulate || begin > 0;
+  return args;
+}
+
+void RunBf16(const CpuContext& context, const Part& part, const PackedWeight& weight) {
+  for (std::int64_t panel = part.first_panel; panel < part.end_panel; ++panel) {
+    for (std::int64_t begin = 0; begin < part.x.cols; begin += kFeatureBlock) {
+      GemmArgs args = ArgsOf(part, weight, begin, panel);
+      args.x = static_cast<const std::uint16_t*>(part.x.data) + begin;
+      args.x_stride = part.x.stride;
+      context.kernels.gemm_bf16(args);
     }
-    context.kernels.gemm_f32(args);
-    args.panel_bf16 = weight.layout() == PackedWeight::Layout::kBf16;
   }
 }
 
-/// Panels of one task: enough work to be worth another thread's waking up.
-std::int64_t PanelsPerTask(std::int64_t rows, std::int64_t in) {
+/// Block by block of input features, so that a block of x stays in the second-level cache.
+void RunF32(CpuContext& context, std::int32_t thread, const Part& part,
+            const PackedWeight& weight) {
+  const bool x_bf16 = part.x.dtype == DType::kBF16;
+  const std::int64_t x_floats = x_bf16 ? part.x.rows * kFeatureBlock : 0;
+  const bool many = part.x.rows > kFewTileRows;
+  const std::int64_t gemm_floats = many ? (part.x.rows + kGemmSlice) * kPanel : 0;
+  auto* scratch = reinterpret_cast<float*>(
+      context.Scratch(thread, (gemm_floats + x_floats) * std::int64_t{sizeof(float)}));
+  float* floats = scratch + gemm_floats;
+  for (std::int64_t begin = 0; begin < part.x.cols; begin += kFeatureBlock) {
+    if (x_bf16) {
+      const auto* x = static_cast<const std::uint16_t*>(part.x.data) + begin;
+      const std::int64_t in = std::min(kFeatureBlock, part.x.cols - begin);
+      for (std::int64_t r = 0; r < part.x.rows; ++r) {
+        context.kernels.bf16_to_f32(x + r * part.x.stride, floats + r * kFeatureBlock, in);
+      }
+    }
+    for (std::int64_t panel = part.first_panel; panel < part.end_panel; ++panel) {
+      GemmArgs args = ArgsOf(part, weight, begin, panel);
+      args.panel_bf16 = weight.layout() == PackedWeight::Layout::kBf16;
+      if (many) args.scratch = scratch;
+      args.x_stride = x_bf16 ? kFeatureBlock : part.x.stride;
+      args.x = x_bf16 ? floats : static_cast<const float*>(part.x.data) + begin;
+      context.kernels.gemm_f32(args);
+    }
+  }
+}
+
+/// How a product is cut into tasks: blocks of rows times groups of panels.
+struct Cut {
+  std::int64_t rows;
+  std::int64_t row_blocks;
+  std::int64_t panels;
+  std::int64_t groups;
+};
+
+/// Tasks are large enough to be worth another thread's waking up and, with many rows, the
+/// conversion of x and of the weights; and enough that no thread waits long for the last one.
+Cut CutProduct(std::int64_t rows, std::int64_t in, std::int64_t panels, std::int32_t threads) {
   constexpr std::int64_t kTaskProducts = 1 << 20;
-  return std::max<std::int64_t>(1, kTaskProducts / (std::max<std::int64_t>(rows, 8) * in * kPanel));
+  constexpr std::int64_t kTasksAThread = 4;
+  constexpr std::int64_t kTileRows = 6;
+  Cut cut{};
+  cut.row_blocks = (rows + kRowBlock - 1) / kRowBlock;
+  cut.rows = (rows + cut.row_blocks - 1) / cut.row_blocks;
+  cut.rows = (cut.rows + kTileRows - 1) / kTileRows * kTileRows;
+  cut.row_blocks = (rows + cut.rows - 1) / cut.rows;
+  const std::int64_t least = std::max<std::int64_t>(
+      1, kTaskProducts / (std::max<std::int64_t>(cut.rows, 8) * in * kPanel));
+  const std::int64_t groups =
+      std::max<std::int64_t>(1, (threads * kTasksAThread + cut.row_blocks - 1) / cut.row_blocks);
+  cut.panels = std::max(least, (panels + groups - 1) / groups);
+  cut.groups = (panels + cut.panels - 1) / cut.panels;
+  return cut;
 }
 
 }  // namespace
@@ -95,19 +144,6 @@ std::unique_ptr<PackedMatrix> MatMulRunner::Pack(ConstMatrixView weight, DType c
   return std::make_unique<PackedWeight>(weight, compute, layout, context_.pool);
 }
 
-ConstMatrixView MatMulRunner::AsFloats(ConstMatrixView x) {
-  auto* floats = reinterpret_cast<float*>(converted_.Reserve(x.rows * x.cols * 4));
-  constexpr std::int64_t kRows = 16;
-  context_.pool.Run((x.rows + kRows - 1) / kRows, [&](std::int64_t task, std::int32_t) {
-    const std::int64_t end = std::min(x.rows, (task + 1) * kRows);
-    for (std::int64_t row = task * kRows; row < end; ++row) {
-      context_.kernels.bf16_to_f32(static_cast<const std::uint16_t*>(x.data) + row * x.stride,
-                                   floats + row * x.cols, x.cols);
-    }
-  });
-  return {floats, DType::kF32, x.rows, x.cols, x.cols};
-}
-
 void MatMulRunner::Run(ConstMatrixView x, const PackedMatrix& weight, MatrixView y,
                        bool accumulate) {
   const auto& packed = dynamic_cast<const PackedWeight&>(weight);
@@ -120,25 +156,18 @@ void MatMulRunner::Run(ConstMatrixView x, const PackedMatrix& weight, MatrixView
     onednn_->Run(x, packed, y, accumulate);
     return;
   }
-  if (!pairs && x.dtype == DType::kBF16) x = AsFloats(x);
-  const std::int64_t row_blocks = (x.rows + kRowBlock - 1) / kRowBlock;
-  const std::int64_t group = PanelsPerTask(std::min(x.rows, kRowBlock), x.cols);
-  const std::int64_t groups = (packed.panels() + group - 1) / group;
-  const auto element = static_cast<std::int64_t>(DTypeBytes(x.dtype));
-  context_.pool.Run(row_blocks * groups, [&](std::int64_t task, std::int32_t thread) {
-    const std::int64_t row = task / groups * kRowBlock;
-    const std::int64_t rows = std::min(kRowBlock, x.rows - row);
-    const ConstMatrixView part(static_cast<const std::byte*>(x.data) + row * x.stride * element,
-                               x.dtype, rows, x.cols, x.stride);
-    const MatrixView target{static_cast<float*>(y.data) + row * y.stride, DType::kF32, rows, y.cols,
-                            y.stride};
-    const std::int64_t end = std::min(packed.panels(), (task % groups + 1) * group);
-    for (std::int64_t panel = task % groups * group; panel < end; ++panel) {
-      if (pairs) {
-        RunBf16Panel(context_, part, packed, target, accumulate, panel);
-      } else {
-        RunF32Panel(context_, thread, part, packed, target, accumulate, panel);
-      }
+  const Cut cut = CutProduct(x.rows, x.cols, packed.panels(), context_.pool.threads());
+  context_.pool.Run(cut.row_blocks * cut.groups, [&](std::int64_t task, std::int32_t thread) {
+    const std::int64_t row = task / cut.groups * cut.rows;
+    const std::int64_t rows = std::min(cut.rows, x.rows - row);
+    Part part{RowsOf(x, static_cast<const std::byte*>(x.data), row, rows),
+              RowsOf(y, static_cast<std::byte*>(y.data), row, rows), accumulate};
+    part.first_panel = task % cut.groups * cut.panels;
+    part.end_panel = std::min(packed.panels(), part.first_panel + cut.panels);
+    if (pairs) {
+      RunBf16(context_, part, packed);
+    } else {
+      RunF32(context_, thread, part, packed);
     }
   });
 }

@@ -19,10 +19,7 @@ class MatMulRunner {
   void Run(ConstMatrixView x, const PackedMatrix& weight, MatrixView y, bool accumulate);
 
  private:
-  ConstMatrixView AsFloats(ConstMatrixView x);
-
   CpuContext& context_;
-  AlignedBuffer converted_;  // x as fp32, when bf16 rows meet fp32 arithmetic
   std::unique_ptr<OneDnnProducts> onednn_;
 };
 

@@ -54,6 +54,21 @@ Measured Interleave(int repeats, const std::function<void()>& kernel,
   return result;
 }
 
+/// Memory of a backend.
+class Memory {
+ public:
+  Memory(Backend& backend, std::int64_t bytes)
+      : backend_(backend), data_(backend.Allocate(bytes)) {}
+  ~Memory() { backend_.Free(data_); }
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+  void* data() const { return data_; }
+
+ private:
+  Backend& backend_;
+  void* data_;
+};
+
 class Bench {
  public:
   Bench()
@@ -95,7 +110,8 @@ class Bench {
 Measured Bench::MatMul(std::int64_t rows, std::int64_t out, std::int64_t in) {
   const std::vector<BFloat16> w = Random(out * in, 1);
   const std::vector<BFloat16> x = Random(rows * in, 1);
-  std::vector<float> y(static_cast<std::size_t>(rows * out));
+  // As the engine has it: aligned, which a vector's elements are not.
+  const Memory y(*backend_, rows * out * static_cast<std::int64_t>(sizeof(float)));
   const auto packed =
       backend_->Pack(ConstMatrixView(w.data(), DType::kBF16, out, in, in), DType::kBF16);
   return Interleave(
