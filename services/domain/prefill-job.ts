@@ -1,8 +1,9 @@
 import type { TokenRange } from './token-range.js';
 
 /**
- * A unit of work on a worker's queue. Job id: prefillJobId(). `prefill` runs one prompt chunk;
- * `seal` (beginToken = endToken = prompt length) makes the hand-off.
+ * A unit of work on a worker's queue. Job id: prefillJobId(). `prefill` runs one prompt chunk,
+ * and makes the hand-off after the prompt's last one; `seal` (beginToken = endToken = prompt length)
+ * makes it alone, where no chunk is left to run.
  */
 export interface PrefillJob extends TokenRange {
   readonly schemaVersion: 2;
@@ -31,6 +32,8 @@ export interface PrefillJobResult extends TokenRange {
   readonly engineMicros: number;
   /** True if the worker had finished it before (retry, restart). */
   readonly alreadyDone: boolean;
+  /** True if the session is sealed now: after a seal, and after the prompt's last chunk. */
+  readonly sealed: boolean;
 }
 
 /** `<session>-<epoch>-<beginToken>-<stage>`: BullMQ allows no colons. */

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { ServingError } from '../../domain/serving-error.js';
 import type { SessionRecord } from '../../domain/session-record.js';
 import { sessionFingerprint } from '../../platform/fingerprint.js';
+import { reserveEvicting } from '../admission/evict-kept.js';
 import { storeFull } from '../admission/reserve-lane.js';
 import { nextCut } from '../plan/plan-prefill-chunks.js';
 import type { DriveDeps } from './drive-deps.js';
@@ -22,7 +23,7 @@ export async function forkSession(
   keepSessionMs: number,
   deps: DriveDeps,
 ): Promise<PlacedRecord> {
-  const { records, reservations } = deps.store;
+  const { records } = deps.store;
   const worker = (await deps.fleet.members()).find(({ memberId }) =>
     source.lane.includes(memberId),
   );
@@ -35,7 +36,8 @@ export async function forkSession(
   const record = twinOf(source, keepSessionMs, { layerBegin, layerEnd }, deps.nowUnixMs());
   const { sessionId, epoch } = record;
   const { storeId, bytes, tokens } = source.reservation;
-  if (!(await reservations.reserve(storeId, sessionId, bytes, storeCapacityBytes))) {
+  const wanted = { storeId, sessionId, bytes, heldBytes: 0, capacityBytes: storeCapacityBytes };
+  if (!(await reserveEvicting(wanted, deps.store, [source.sessionId]))) {
     throw storeFull(bytes, tokens, source.model);
   }
   const signal = AbortSignal.timeout(FORK_TIMEOUT_MS);

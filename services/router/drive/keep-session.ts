@@ -62,11 +62,15 @@ export class KeptOffer {
     const storeId = record.reservation?.storeId;
     if (storeId === undefined) return;
     this.#timer ??= setInterval(() => {
-      this.publish().catch((error: unknown) => {
+      this.#offer().catch((error: unknown) => {
         deps.log.warn({ err: error, sessionId }, 'a kept prefix was not offered again');
       });
     }, REPUBLISH_MS).unref();
     await deps.store.kept.touch(storeId, sessionId, deps.nowUnixMs());
+    await this.#offer();
+  }
+
+  async #offer(): Promise<void> {
     this.#chains = await publishPrefix(this.session);
   }
 

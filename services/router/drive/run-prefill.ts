@@ -1,4 +1,4 @@
-import { type PrefillJob, prefillJobId } from '../../domain/prefill-job.js';
+import { type PrefillJob, prefillJobId, type PrefillJobResult } from '../../domain/prefill-job.js';
 import { ServingError } from '../../domain/serving-error.js';
 import type { TokenRange } from '../../domain/token-range.js';
 import { chargedTokens, shareOf } from '../admission/charged-tokens.js';
@@ -13,36 +13,39 @@ import type { PrefixReuse } from './prefix-reuse.js';
  */
 export async function runPrefill(session: DrivenSession, reuse: PrefixReuse): Promise<void> {
   const { tokens, signal } = session;
+  let sealed = false;
   for (;;) {
     const { nextToken, policy } = session.record;
     const chunk = nextChunk(tokens.planState(nextToken), policy.cutRule);
     if (chunk !== null) {
-      if (!(await reuse.take(session, chunk))) await runChunk(session, chunk);
+      if (!(await reuse.take(session, chunk))) sealed = await runChunk(session, chunk);
     } else if (!tokens.closed) await tokens.changed(signal);
     else if (tokens.received === nextToken && session.record.uploadClosed) break;
     else await session.uploadWritten();
   }
   await session.change({ state: 'sealing' });
   const end = tokens.received;
-  await runJob(session, 'seal', { beginToken: end, endToken: end });
+  if (!sealed) await runJob(session, 'seal', { beginToken: end, endToken: end });
   await session.change(({ turn }) => ({
     sealedTokens: end,
     turn: { ...turn, endToken: end, prefilledUnixMs: session.deps.nowUnixMs() },
   }));
 }
 
-async function runChunk(session: DrivenSession, chunk: TokenRange): Promise<void> {
+/** @returns whether the prompt is sealed with it */
+async function runChunk(session: DrivenSession, chunk: TokenRange): Promise<boolean> {
   const { tokens } = session;
   const { beginToken, endToken } = chunk;
   await session.surely(async () => tokens.keep(chunk));
   // Sent once the record says so: a worker refuses what its record does not know.
   await session.change({ receivedTokens: tokens.received });
-  const { bytes } = await runJob(session, 'prefill', chunk);
+  const { bytes, sealed } = await runJob(session, 'prefill', chunk);
   await session.change(({ segments }) => ({
     nextToken: endToken,
     receivedTokens: tokens.received,
     segments: [...segments, { stage: 0, beginToken, endToken, bytes }],
   }));
+  return sealed;
 }
 
 /** Runs a job; one whose payload was damaged on its way is made again from the record, once. */
@@ -50,7 +53,7 @@ async function runJob(
   session: DrivenSession,
   kind: PrefillJob['kind'],
   chunk: TokenRange,
-): Promise<{ readonly bytes: number }> {
+): Promise<PrefillJobResult> {
   try {
     return await sendJob(session, await makeJob(session, kind, chunk));
   } catch (error) {
@@ -69,10 +72,7 @@ function isCorrupt(error: unknown): error is ServingError {
   return error instanceof ServingError && error.code === 'JOB_CORRUPT';
 }
 
-async function sendJob(
-  session: DrivenSession,
-  job: PrefillJob,
-): Promise<{ readonly bytes: number }> {
+async function sendJob(session: DrivenSession, job: PrefillJob): Promise<PrefillJobResult> {
   const { deps, signal, workerId, record } = session;
   const { sessionId, epoch } = job;
   session.currentJob = { workerId, jobId: prefillJobId(job) };

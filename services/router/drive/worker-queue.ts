@@ -23,6 +23,7 @@ const resultSchema = z.object({
   bytes: tokens,
   engineMicros: z.number().nonnegative(),
   alreadyDone: z.boolean(),
+  sealed: z.boolean(),
 });
 
 /**

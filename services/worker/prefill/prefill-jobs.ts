@@ -89,7 +89,7 @@ export class PrefillJobs {
     const result = await session.once(name, () =>
       job.kind === 'seal'
         ? this.#seal(session, job.endToken)
-        : this.#prefill(session, { job, record, addedUnixMs }),
+        : this.#prefillAndSeal(session, { job, record, addedUnixMs }),
     );
     this.options.onJob.jobEnded(job.kind, (performance.now() - startedMs) / 1000);
     return result;
@@ -141,6 +141,15 @@ export class PrefillJobs {
     }
   }
 
+  /** A seal of its own would wait behind the next chunk of whoever else is on the queue. */
+  async #prefillAndSeal(session: PrefillSession, fit: FitJob): Promise<PrefillJobResult> {
+    const done = await this.#prefill(session, fit);
+    const { endToken, totalTokens } = fit.job;
+    if (endToken !== totalTokens) return done;
+    await session.once(`seal ${String(endToken)}`, () => this.#seal(session, endToken));
+    return { ...done, sealed: true };
+  }
+
   async #prefill(session: PrefillSession, fit: FitJob): Promise<PrefillJobResult> {
     const { engine, store } = this.options;
     const { job, addedUnixMs } = fit;
@@ -149,7 +158,8 @@ export class PrefillJobs {
     const reporter = this.#reporter(session, fit, done !== null);
     if (done !== null) {
       await this.#report(session, reporter, beginToken);
-      return { beginToken, endToken, bytes: done.bytes, engineMicros: 0, alreadyDone: true };
+      const { bytes } = done;
+      return { beginToken, endToken, bytes, engineMicros: 0, alreadyDone: true, sealed: false };
     }
     const tokenIds = await this.#overGap(
       async () => store.tokenIds.get(sessionId, beginToken, endToken),
@@ -178,7 +188,8 @@ export class PrefillJobs {
     session.unreported.set(beginToken, promptLogprobs(request, result));
     await this.#report(session, reporter, beginToken);
     const { bytes } = result.segment;
-    return { beginToken, endToken, bytes, engineMicros: result.engineMicros, alreadyDone: false };
+    const { engineMicros } = result;
+    return { beginToken, endToken, bytes, engineMicros, alreadyDone: false, sealed: false };
   }
 
   /**
@@ -210,7 +221,8 @@ export class PrefillJobs {
     const { engine } = this.options;
     const range = { beginToken: totalTokens, endToken: totalTokens };
     if (session.handOff !== null) {
-      return { ...range, bytes: session.handOff.length, engineMicros: 0, alreadyDone: true };
+      const bytes = session.handOff.length;
+      return { ...range, bytes, engineMicros: 0, alreadyDone: true, sealed: true };
     }
     const finishedTokens = engine.segments(session.handle).at(-1)?.endToken ?? 0;
     if (finishedTokens !== totalTokens) throw missingChunks(finishedTokens, totalTokens);
@@ -218,7 +230,7 @@ export class PrefillJobs {
     const handOff = await engine.seal(session.handle);
     session.handOff = handOff;
     const engineMicros = Math.round((performance.now() - startedMs) * 1000);
-    return { ...range, bytes: handOff.length, engineMicros, alreadyDone: false };
+    return { ...range, bytes: handOff.length, engineMicros, alreadyDone: false, sealed: true };
   }
 
   /** Runs native work that the session's deadline cuts short. */

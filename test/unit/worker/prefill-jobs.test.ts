@@ -48,10 +48,10 @@ test('a running chunk is joined and a finished one answers at once', async () =>
   assert.equal(chunks.length, 1);
   chunks[0]?.finish();
   const want = { beginToken: 0, endToken: 1024, bytes: 10_240, engineMicros: 2000 };
-  assert.deepEqual(await first, { ...want, alreadyDone: false });
-  assert.deepEqual(await second, { ...want, alreadyDone: false });
+  assert.deepEqual(await first, { ...want, alreadyDone: false, sealed: false });
+  assert.deepEqual(await second, { ...want, alreadyDone: false, sealed: false });
   const again = await run(job({}));
-  assert.deepEqual(again, { ...want, engineMicros: 0, alreadyDone: true });
+  assert.deepEqual(again, { ...want, engineMicros: 0, alreadyDone: true, sealed: false });
   assert.equal(chunks.length, 1);
   await assert.rejects(run(job({ endToken: 512 })), refusedWith('JOB_CORRUPT'));
 });
