@@ -12,7 +12,7 @@ namespace longshadow::cpu {
 inline constexpr std::int64_t kPanel = 64;
 /// Input features whose fp32 weights of a panel fill two thirds of a first-level cache of 48 KiB.
 inline constexpr std::int64_t kGemmSlice = 128;
-/// Keys of one attention tile; divides a page.
+/// Keys of one attention tile, except of prefill in fp32; divides a page.
 inline constexpr std::int64_t kTileKeys = 128;
 /// Query rows of one prefill attention task.
 inline constexpr std::int64_t kBlockRows = 64;

@@ -2,7 +2,7 @@
 //
 // Lanes are queries: scores are kept transposed, S^T [key][lane], so that the softmax's row
 // maximum and sum are element-wise over vectors, and a key's elements are broadcast. For each
-// tile of 128 keys and each head of the group:
+// tile of 64 keys and each head of the group:
 //   S^T = K Q^T,  m' = max(m, max_key S),  P = 2^(S - m'),  l = l 2^(m - m') + sum P,
 //   O^T = O^T 2^(m - m') + V^T P.
 // Tiles go over keys in ascending order from key 0, and a lane never mixes with another: a row's
@@ -14,22 +14,26 @@
 namespace longshadow::cpu {
 namespace {
 
-constexpr std::int32_t kF32Vecs = 2;
-constexpr std::int32_t kF32Keys = kLanes == 16 ? 8 : 4;  // of a register tile
+constexpr std::int32_t kF32Vecs = kLanes == 16 ? 4 : 2;
+constexpr std::int32_t kF32Keys = 4;  // of a register tile
+/// Keys of one tile: its K or V in fp32 (head_dim 64) and its scores fit a first-level cache
+/// together.
+constexpr std::int32_t kF32TileKeys = 64;
+static_assert(kTileKeys % kF32TileKeys == 0, "a tile never crosses a page");
 
 struct F32PrefillScratch {
   float* q;       // [heads][head_dim][64]
   float* o;       // [heads][head_dim][64]
   float* max;     // [heads][64], in units of log2
   float* sum;     // [heads][64]
-  float* scores;  // [128][64]
-  float* k;       // [128][head_dim], when the cache is bf16
-  float* v;       // [128][head_dim]
+  float* scores;  // [64][64]
+  float* k;       // [64][head_dim], when the cache is bf16
+  float* v;       // [64][head_dim]
 };
 
 std::int64_t F32PrefillFloats(std::int64_t head_dim, std::int64_t heads) {
-  return 2 * heads * head_dim * kBlockRows + 2 * heads * kBlockRows + kTileKeys * kBlockRows +
-         2 * kTileKeys * head_dim;
+  return 2 * heads * head_dim * kBlockRows + 2 * heads * kBlockRows + kF32TileKeys * kBlockRows +
+         2 * kF32TileKeys * head_dim;
 }
 
 inline F32PrefillScratch LayOutF32(const PrefillArgs& a) {
@@ -40,8 +44,8 @@ inline F32PrefillScratch LayOutF32(const PrefillArgs& a) {
   s.max = s.o + matrix;
   s.sum = s.max + a.heads * kBlockRows;
   s.scores = s.sum + a.heads * kBlockRows;
-  s.k = s.scores + kTileKeys * kBlockRows;
-  s.v = s.k + kTileKeys * a.head_dim;
+  s.k = s.scores + kF32TileKeys * kBlockRows;
+  s.v = s.k + kF32TileKeys * a.head_dim;
   return s;
 }
 
@@ -80,92 +84,107 @@ inline const float* TileF32(const std::byte* plane, bool bf16, std::int64_t firs
 }
 
 /// scores[key][lanes] = k[key] . q[lanes] for kF32Keys keys (fewer at the end of a tile).
-template <int KEYS>
+template <int KEYS, int VECS>
 inline void ScoresF32(const float* k, std::int64_t head_dim, const float* q, float* scores) {
-  Vec acc[KEYS][kF32Vecs];
+  Vec acc[KEYS][VECS];
 #pragma GCC unroll 8
   for (int j = 0; j < KEYS; ++j) {
 #pragma GCC unroll 8
-    for (int v = 0; v < kF32Vecs; ++v) acc[j][v] = Zero();
+    for (int v = 0; v < VECS; ++v) acc[j][v] = Zero();
   }
   for (std::int64_t d = 0; d < head_dim; ++d) {
-    Vec queries[kF32Vecs];
+    Vec queries[VECS];
 #pragma GCC unroll 8
-    for (int v = 0; v < kF32Vecs; ++v) queries[v] = Load(q + d * kBlockRows + v * kLanes);
+    for (int v = 0; v < VECS; ++v) queries[v] = Load(q + d * kBlockRows + v * kLanes);
 #pragma GCC unroll 8
     for (int j = 0; j < KEYS; ++j) {
       const Vec key = Set1(k[j * head_dim + d]);
 #pragma GCC unroll 8
-      for (int v = 0; v < kF32Vecs; ++v) acc[j][v] = Fma(key, queries[v], acc[j][v]);
+      for (int v = 0; v < VECS; ++v) acc[j][v] = Fma(key, queries[v], acc[j][v]);
     }
   }
 #pragma GCC unroll 8
   for (int j = 0; j < KEYS; ++j) {
 #pragma GCC unroll 8
-    for (int v = 0; v < kF32Vecs; ++v) Store(scores + j * kBlockRows + v * kLanes, acc[j][v]);
+    for (int v = 0; v < VECS; ++v) Store(scores + j * kBlockRows + v * kLanes, acc[j][v]);
   }
 }
 
-/// Online softmax of one vector of lanes over a tile; returns 2^(old max - new max).
+/// Online softmax of VECS vectors of lanes over a tile; alpha: 2^(old max - new max).
+/// Vectors go side by side, since each one's maximum and sum are chains over the keys.
 /// limits: per lane, the last key of the tile that it may see; null when all may be seen.
-inline Vec SoftmaxF32(float* scores, std::int64_t keys, float scale_log2,
-                      const std::int32_t* limits, float* max, float* sum) {
+template <int VECS>
+inline void SoftmaxF32(float* scores, std::int64_t keys, float scale_log2,
+                       const std::int32_t* limits, float* max, float* sum, Vec (&alpha)[VECS]) {
   const Vec scale = Set1(scale_log2);
-  const Vec old = Load(max);
-  Vec top = Set1(kMasked);
+  Vec top[VECS];
+  for (int i = 0; i < VECS; ++i) top[i] = Set1(kMasked);
   for (std::int64_t j = 0; j < keys; ++j) {
-    Vec s = Load(scores + j * kBlockRows);
-    if (limits != nullptr) {
-      s = Max(Set1(kMasked), MaskAbove(s, limits, static_cast<std::int32_t>(j)));
-      Store(scores + j * kBlockRows, s);
+#pragma GCC unroll 8
+    for (int i = 0; i < VECS; ++i) {
+      float* at = scores + j * kBlockRows + i * kLanes;
+      Vec s = Load(at);
+      if (limits != nullptr) {
+        s = Max(Set1(kMasked), MaskAbove(s, limits + i * kLanes, static_cast<std::int32_t>(j)));
+        Store(at, s);
+      }
+      top[i] = Max(top[i], s);
     }
-    top = Max(top, s);
   }
-  top = Max(Mul(top, scale), old);
-  const Vec alpha = Exp2(Sub(old, top));
-  Vec total = Mul(Load(sum), alpha);
-  const Vec shift = Sub(Zero(), top);
+  Vec total[VECS];
+  Vec shift[VECS];
+  for (int i = 0; i < VECS; ++i) {
+    const Vec old = Load(max + i * kLanes);
+    top[i] = Max(Mul(top[i], scale), old);
+    alpha[i] = Exp2(Sub(old, top[i]));
+    total[i] = Mul(Load(sum + i * kLanes), alpha[i]);
+    shift[i] = Sub(Zero(), top[i]);
+    Store(max + i * kLanes, top[i]);
+  }
   for (std::int64_t j = 0; j < keys; ++j) {
-    const Vec p = Exp2(Fma(Load(scores + j * kBlockRows), scale, shift));
-    total = Add(total, p);
-    Store(scores + j * kBlockRows, p);
+#pragma GCC unroll 8
+    for (int i = 0; i < VECS; ++i) {
+      float* at = scores + j * kBlockRows + i * kLanes;
+      const Vec p = Exp2(Fma(Load(at), scale, shift[i]));
+      total[i] = Add(total[i], p);
+      Store(at, p);
+    }
   }
-  Store(max, top);
-  Store(sum, total);
-  return alpha;
+  for (int i = 0; i < VECS; ++i) Store(sum + i * kLanes, total[i]);
 }
 
 /// o[DIMS][lanes] = o * alpha + sum over keys of v[key][DIMS] p[key][lanes].
-template <int DIMS>
+template <int DIMS, int VECS>
 inline void ValuesF32(const float* v, std::int64_t head_dim, const float* p, std::int64_t keys,
-                      const Vec (&alpha)[kF32Vecs], float* o) {
-  Vec acc[DIMS][kF32Vecs];
+                      const Vec (&alpha)[VECS], float* o) {
+  Vec acc[DIMS][VECS];
 #pragma GCC unroll 8
   for (int d = 0; d < DIMS; ++d) {
 #pragma GCC unroll 8
-    for (int i = 0; i < kF32Vecs; ++i) {
+    for (int i = 0; i < VECS; ++i) {
       acc[d][i] = Mul(Load(o + d * kBlockRows + i * kLanes), alpha[i]);
     }
   }
   for (std::int64_t j = 0; j < keys; ++j) {
-    Vec weights[kF32Vecs];
+    Vec weights[VECS];
 #pragma GCC unroll 8
-    for (int i = 0; i < kF32Vecs; ++i) weights[i] = Load(p + j * kBlockRows + i * kLanes);
+    for (int i = 0; i < VECS; ++i) weights[i] = Load(p + j * kBlockRows + i * kLanes);
 #pragma GCC unroll 8
     for (int d = 0; d < DIMS; ++d) {
       const Vec value = Set1(v[j * head_dim + d]);
 #pragma GCC unroll 8
-      for (int i = 0; i < kF32Vecs; ++i) acc[d][i] = Fma(value, weights[i], acc[d][i]);
+      for (int i = 0; i < VECS; ++i) acc[d][i] = Fma(value, weights[i], acc[d][i]);
     }
   }
 #pragma GCC unroll 8
   for (int d = 0; d < DIMS; ++d) {
 #pragma GCC unroll 8
-    for (int i = 0; i < kF32Vecs; ++i) Store(o + d * kBlockRows + i * kLanes, acc[d][i]);
+    for (int i = 0; i < VECS; ++i) Store(o + d * kBlockRows + i * kLanes, acc[d][i]);
   }
 }
 
-/// One key tile for the lanes [lane, lane + kF32Vecs * kLanes) of one head.
+/// One key tile for the lanes [lane, lane + VECS * kLanes) of one head.
+template <int VECS>
 inline void TileStepF32(const PrefillArgs& a, const F32PrefillScratch& s, std::int64_t head,
                         std::int64_t lane, const float* k, const float* v, std::int64_t keys,
                         const std::int32_t* limits) {
@@ -173,20 +192,17 @@ inline void TileStepF32(const PrefillArgs& a, const F32PrefillScratch& s, std::i
   float* scores = s.scores + lane;
   std::int64_t j = 0;
   for (; j + kF32Keys <= keys; j += kF32Keys) {
-    ScoresF32<kF32Keys>(k + j * a.head_dim, a.head_dim, s.q + at, scores + j * kBlockRows);
+    ScoresF32<kF32Keys, VECS>(k + j * a.head_dim, a.head_dim, s.q + at, scores + j * kBlockRows);
   }
   for (; j < keys; ++j) {
-    ScoresF32<1>(k + j * a.head_dim, a.head_dim, s.q + at, scores + j * kBlockRows);
+    ScoresF32<1, VECS>(k + j * a.head_dim, a.head_dim, s.q + at, scores + j * kBlockRows);
   }
-  Vec alpha[kF32Vecs];
-  for (std::int64_t i = 0; i < kF32Vecs; ++i) {
-    const std::int64_t state = head * kBlockRows + lane + i * kLanes;
-    alpha[i] = SoftmaxF32(scores + i * kLanes, keys, a.scale * kLog2E,
-                          limits == nullptr ? nullptr : limits + lane + i * kLanes, s.max + state,
-                          s.sum + state);
-  }
+  const std::int64_t state = head * kBlockRows + lane;
+  Vec alpha[VECS];
+  SoftmaxF32<VECS>(scores, keys, a.scale * kLog2E, limits == nullptr ? nullptr : limits + lane,
+                   s.max + state, s.sum + state, alpha);
   for (std::int64_t d = 0; d < a.head_dim; d += kF32Keys) {
-    ValuesF32<kF32Keys>(v + d, a.head_dim, scores, keys, alpha, s.o + at + d * kBlockRows);
+    ValuesF32<kF32Keys, VECS>(v + d, a.head_dim, scores, keys, alpha, s.o + at + d * kBlockRows);
   }
 }
 
@@ -224,8 +240,11 @@ void PrefillF32(const PrefillArgs& a) {
   constexpr std::int64_t kPage = 512;
   const std::int64_t key_end = a.position + a.rows;
   alignas(64) std::int32_t limits[kBlockRows];
-  for (std::int64_t tile = 0; tile < key_end; tile += kTileKeys) {
-    const std::int64_t keys = key_end - tile < kTileKeys ? key_end - tile : kTileKeys;
+  // Half as many lanes at once where the rows do not fill more.
+  const bool few = a.rows <= kF32Vecs / 2 * kLanes;
+  const auto step = few ? TileStepF32<kF32Vecs / 2> : TileStepF32<kF32Vecs>;
+  for (std::int64_t tile = 0; tile < key_end; tile += kF32TileKeys) {
+    const std::int64_t keys = key_end - tile < kF32TileKeys ? key_end - tile : kF32TileKeys;
     const bool masked = tile + keys - 1 > a.position;
     if (masked) TileLimits(a, tile, limits);
     const std::byte* k_plane = a.k_pages[tile / kPage] + a.plane_offset;
@@ -234,7 +253,7 @@ void PrefillF32(const PrefillArgs& a) {
     const float* v = TileF32(v_plane, a.kv_bf16, tile % kPage, keys, a.head_dim, s.v);
     for (std::int64_t h = 0; h < a.heads; ++h) {
       for (std::int64_t lane = 0; lane < a.rows; lane += kF32Vecs * kLanes) {
-        TileStepF32(a, s, h, lane, k, v, keys, masked ? limits : nullptr);
+        step(a, s, h, lane, k, v, keys, masked ? limits : nullptr);
       }
     }
   }
