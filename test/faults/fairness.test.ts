@@ -1,7 +1,11 @@
-import { status as grpcStatus } from '@grpc/grpc-js';
+import { status as grpcStatus, type ServiceError } from '@grpc/grpc-js';
 import assert from '../support/assert.js';
 import { after, afterEach, before } from 'node:test';
 import type { Priority } from '../../proto/gen/longshadow/router/v1/Priority.js';
+import {
+  decodeStatusDetails,
+  STATUS_DETAILS_TRAILER,
+} from '../../services/platform/rpc/status-details.js';
 import type { FaultCall, SeenEvent } from '../support/fault-call.js';
 import { FaultCluster } from '../support/fault-cluster.js';
 import { faultPrompt } from '../support/fault-prompts.js';
@@ -17,6 +21,9 @@ const SHORT_PROMPTS = IS_LONG ? 20 : 8;
 const SHORT_TOKENS = 500;
 const LONG_TOKENS = IS_LONG ? 131_072 : 16_000;
 const CHUNK_TOKENS = 2_048;
+/** Prompts that race, and their first chunk. */
+const RACE_TOKENS = IS_LONG ? 8_000 : 1_500;
+const RACE_CHUNK_TOKENS = IS_LONG ? CHUNK_TOKENS : 1_024;
 
 let faults: FaultCluster;
 before(async () => {
@@ -55,48 +62,77 @@ faultTest('short prompts wait at most for the chunk that runs', async (random) =
 });
 
 faultTest('a tenant with three prompts gets as much as a tenant with one', async () => {
-  const { many, few } = await race('PRIORITY_NORMAL');
-  assert.ok(many <= few + 2 * CHUNK_TOKENS, `${many} of ${few}`);
+  const many = [1, 2, 3].map((variant) => send('many', variant, 4_000));
+  for (const call of many) await call.sees(({ accepted }) => (accepted ?? null) !== null);
+  const few = [send('few', 4, 4_000)];
+  const { atMs } = await last(few);
+  const tokens = tokensAt(many, atMs);
+  assert.ok(tokens <= 4_000 + 2 * CHUNK_TOKENS, `${tokens} beside 4000`);
+  await leave([...many, ...few]);
 });
 
-faultTest('a high priority gets four times as much, a low one a quarter', async () => {
-  const high = await race('PRIORITY_HIGH');
-  assert.ok(high.many <= high.few / 4 + 2 * CHUNK_TOKENS, `${high.many} of ${high.few}`);
-  const low = await race('PRIORITY_LOW');
-  assert.ok(low.many >= Math.min(3, 4) * low.few - 2 * CHUNK_TOKENS, `${low.many} of ${low.few}`);
-});
+for (const [priority, isFirst] of [
+  ['PRIORITY_HIGH', true],
+  ['PRIORITY_LOW', false],
+] as const) {
+  faultTest(
+    `${priority} gets ${isFirst ? 'four times' : 'a quarter of'} a normal share`,
+    async () => {
+      const variants = [1, 2, 3, 4];
+      const normal = variants.map((variant) => send('one', variant, RACE_TOKENS));
+      for (const call of normal) await call.sees(({ accepted }) => (accepted ?? null) !== null);
+      const other = variants.map((variant) => send('two', variant + 4, RACE_TOKENS, priority));
+      const [fast, slow] = isFirst ? [other, normal] : [normal, other];
+      const { atMs } = await last(fast);
+      const whole = variants.length * RACE_TOKENS;
+      const tokens = tokensAt(slow, atMs);
+      assert.ok(tokens <= whole / 4 + 3 * RACE_CHUNK_TOKENS, `${tokens} beside ${whole}`);
+      await leave([...normal, ...other]);
+    },
+  );
+}
 
 faultTest('a full queue refuses new sessions, and says when to ask again', async () => {
   const calls: FaultCall[] = [];
-  for (let index = 0; index < MOST_QUEUED + 4; index += 1) {
-    const header = { maxNewTokens: 1, tenant: `tenant-${index % 3}` };
-    calls.push(faults.call(header, faultPrompt(index, 2_600)));
+  let refused: ServiceError | null = null;
+  while (refused === null && calls.length < 2 * MOST_QUEUED) {
+    const call = send(`tenant-${calls.length}`, calls.length, 8_000);
+    refused = await Promise.race([
+      call.failure(),
+      call.sees(({ accepted }) => (accepted ?? null) !== null).then(() => null),
+    ]);
+    calls.push(call);
   }
-  const last = calls.at(-1);
-  assert.ok(last);
-  for (const call of calls.slice(0, MOST_QUEUED)) {
-    await call.sees(({ accepted }) => (accepted ?? null) !== null);
-  }
-  const late = await faults.call({ maxNewTokens: 1 }, faultPrompt(99, 2_600)).failure();
-  assert.equal(late.code, grpcStatus.RESOURCE_EXHAUSTED, late.details);
-  assert.match(late.details, /^QUEUE_FULL: /);
-  for (const call of calls) call.leave();
-  await Promise.allSettled(calls.map(async ({ answer }) => answer));
+  assert.equal(refused?.code, grpcStatus.RESOURCE_EXHAUSTED, refused?.details);
+  assert.match(refused.details, /^QUEUE_FULL: /);
+  assert.ok(calls.length > MOST_QUEUED, String(calls.length));
+  const [details] = refused.metadata.get(STATUS_DETAILS_TRAILER);
+  assert.ok(Buffer.isBuffer(details));
+  assert.ok((decodeStatusDetails(details).retryAfterMs ?? 0) > 0);
+  await leave(calls);
 });
 
-/** One tenant sends three prompts, then another one sends one: tokens run of each when that is done. */
-async function race(priority: Priority): Promise<{ readonly many: number; readonly few: number }> {
-  const ids = faultPrompt(7, 4_000);
-  const calls = [1, 2, 3].map((variant) =>
-    faults.call({ maxNewTokens: 1, tenant: 'many' }, faultPrompt(variant, 4_000)),
+function send(tenant: string, variant: number, tokens: number, priority?: Priority): FaultCall {
+  const header = { maxNewTokens: 1, tenant };
+  return faults.call(
+    priority === undefined ? header : { ...header, priority },
+    faultPrompt(variant, tokens),
   );
-  for (const call of calls) await call.sees(({ accepted }) => (accepted ?? null) !== null);
-  const alone = faults.call({ maxNewTokens: 1, tenant: 'few', priority }, ids);
-  const { atMs } = await alone.sees(isPrefillDone);
-  const many = calls.map((call) => processedAt(call, atMs)).reduce((sum, one) => sum + one, 0);
+}
+
+/** The end of the last prefill of several. */
+async function last(calls: readonly FaultCall[]): Promise<SeenEvent> {
+  const ends = await Promise.all(calls.map(async (call) => call.sees(isPrefillDone)));
+  return ends.reduce((latest, end) => (end.atMs > latest.atMs ? end : latest));
+}
+
+function tokensAt(calls: readonly FaultCall[], atMs: number): number {
+  return calls.reduce((sum, call) => sum + processedAt(call, atMs), 0);
+}
+
+async function leave(calls: readonly FaultCall[]): Promise<void> {
   for (const call of calls) call.leave();
-  await Promise.allSettled([...calls, alone].map(async ({ answer }) => answer));
-  return { many, few: ids.length };
+  await Promise.allSettled(calls.map(async ({ answer }) => answer));
 }
 
 function processedAt(call: FaultCall, atMs: number): number {
