@@ -2,7 +2,7 @@ import type { SessionRecord } from '../../domain/session-record.js';
 import { decodeTurn } from './decode-turn.js';
 import type { DrivenSession } from './driven-session.js';
 import type { PrefixReuse } from './prefix-reuse.js';
-import { recoverLane } from './recover-lane.js';
+import { LaneRecovery } from './recover-lane.js';
 import { runPrefill } from './run-prefill.js';
 import type { FinishedTurn, TurnFollower } from './turn-follower.js';
 
@@ -27,12 +27,13 @@ async function untilFinished(
   follower: TurnFollower,
   reuse: PrefixReuse,
 ): Promise<FinishedTurn> {
+  const recovery = new LaneRecovery(session);
   for (;;) {
     try {
       if (needsLane(session.record)) await runPrefill(session, reuse);
       return await decodeTurn(session, follower);
     } catch (error) {
-      await recoverLane(session, error);
+      await recovery.recover(error);
     }
   }
 }

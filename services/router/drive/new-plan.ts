@@ -1,6 +1,6 @@
 import { ServingError } from '../../domain/serving-error.js';
 import type { FleetMember } from '../../domain/fleet.js';
-import type { Reservation, SessionRecord } from '../../domain/session-record.js';
+import type { Reservation, SessionRecord, TurnRecord } from '../../domain/session-record.js';
 import { sessionFingerprint } from '../../platform/fingerprint.js';
 import { type Lane, rankLanes, sessionBytes } from '../admission/choose-lane.js';
 import type { DrivenSession } from './driven-session.js';
@@ -19,17 +19,25 @@ export interface ReservedLane {
 
 /**
  * Finds a lane for a session that lost its own, its present store first, and reserves memory there.
+ *
+ * @param present what the session has reserved; another store must have room for as many tokens
+ * @param isLost members that are gone although their heartbeat has not run out yet
  * @returns null while there is none
  */
-export async function findLane(session: DrivenSession): Promise<ReservedLane | null> {
+export async function findLane(
+  session: DrivenSession,
+  present: Reservation | null,
+  isLost: (member: FleetMember) => boolean = () => false,
+): Promise<ReservedLane | null> {
   const { deps, record, sessionId } = session;
   const { reservations } = deps.store;
   const members = await session.surely(async () => deps.fleet.members());
-  const preferStoreId = record.reservation?.storeId ?? null;
-  const tokens = record.reservation?.tokens ?? 0;
-  for (const lane of lanesOf(record, members, preferStoreId)) {
+  const usable = members.filter((member) => !isLost(member));
+  const preferStoreId = present?.storeId ?? null;
+  const tokens = present?.tokens ?? 0;
+  for (const lane of lanesOf(record, usable, preferStoreId)) {
     const { storeId, storeCapacityBytes, kvBytesPerToken } = lane.worker;
-    if (storeId === preferStoreId) return { lane, reservation: record.reservation };
+    if (storeId === preferStoreId) return { lane, reservation: present };
     const bytes = sessionBytes(tokens, kvBytesPerToken);
     const reserved = await session.surely(async () =>
       reservations.reserve(storeId, sessionId, bytes, storeCapacityBytes),
@@ -69,17 +77,22 @@ export async function newPlan(
   const oldWorker = session.worker;
   await removeJob(session);
   const epoch = old.epoch + 1;
-  await session.change({
-    ...change,
-    ...{ epoch, reservation, nextToken: 0, segments: [], origins: [], sealedTokens: 0 },
-    lane: [lane.worker.memberId],
-    state: old.uploadClosed ? 'prefilling' : 'uploading',
-    fingerprint: planFingerprint(old, lane.worker, epoch),
-  });
-  session.worker = lane.worker;
   const sameStore = reservation?.storeId === old.reservation?.storeId;
+  // The upload may have ended meanwhile, and given back what it does not need.
+  await session.change((now) => ({
+    ...change,
+    ...{ epoch, nextToken: 0, segments: [], origins: [], sealedTokens: 0 },
+    lane: [lane.worker.memberId],
+    decodeId: sameStore ? now.decodeId : lane.decode.memberId,
+    reservation: reservation === old.reservation ? now.reservation : reservation,
+    state: now.uploadClosed ? 'prefilling' : 'uploading',
+    fingerprint: planFingerprint(old, lane.worker, epoch),
+    turn: runningAgain(change.turn ?? now.turn),
+  }));
+  session.worker = lane.worker;
   if (!sameStore) session.decode = lane.decode;
-  if (sameStore && keepTokens > 0) await bringAlong(session, old, lane.worker, keepTokens);
+  const turn = change.turn ?? old.turn;
+  if (sameStore && keepTokens > 0) await bringAlong(session, old, lane.worker, turn, keepTokens);
   await settledWithin(FREE_PATIENCE_MS, freeOldLane(session, old, oldWorker));
 }
 
@@ -87,11 +100,28 @@ async function bringAlong(
   session: DrivenSession,
   old: SessionRecord,
   worker: FleetMember,
+  turn: TurnRecord,
   keepTokens: number,
 ): Promise<void> {
   const { sessionId, epoch } = session.record;
+  const { promptReran } = turn;
+  // A turn that decode appends keeps what the turns before it have run there.
+  const cachedTokens =
+    keepTokens < session.record.receivedTokens
+      ? Math.min(turn.cachedTokens, keepTokens)
+      : turn.cachedTokens;
   const linked = await linkSegments(session, worker.address, old, { sessionId, epoch }, keepTokens);
-  if (linked !== null) await session.change({ ...linked, nextToken: keepTokens });
+  if (linked === null) return;
+  await session.change((now) => ({
+    ...linked,
+    nextToken: keepTokens,
+    turn: { ...now.turn, cachedTokens, promptReran },
+  }));
+}
+
+/** Unless it is brought along, what needed no prefill in this turn is run now. */
+function runningAgain(turn: TurnRecord): TurnRecord {
+  return { ...turn, cachedTokens: 0, promptReran: turn.beginToken > 0 };
 }
 
 /** A worker that is gone has nothing to free; one that leaves or sleeps does it when it can. */

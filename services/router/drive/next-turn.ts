@@ -40,7 +40,7 @@ export async function openNextTurn(
     admittedUnixMs: deps.nowUnixMs(),
     prefilledUnixMs: null,
   };
-  const lane = byLane ? await findLane(session) : null;
+  const lane = byLane ? await findLane(session, reservation) : null;
   if (byLane && lane === null) throw noLane(record.model);
   await events.beginTurn(sessionId);
   await ids.put(sessionId, beginToken, tokenIds);
@@ -48,7 +48,7 @@ export async function openNextTurn(
   if (lane === null) {
     await session.keeper.change({ ...change, state: 'decoding' });
   } else {
-    await newPlan(session, { ...lane, reservation }, tailBegin, {
+    await newPlan(session, lane, tailBegin, {
       ...change,
       receivedTokens: endToken,
     });

@@ -113,6 +113,16 @@ export class FakeWorker implements WorkerPeers {
     return Promise.resolve(NO_COUNTERS);
   }
 
+  /** From now on it takes no job, but ends the one that it runs. */
+  async drain(): Promise<void> {
+    await this.#consumer.pause(true);
+  }
+
+  /** Its next life, under its name. */
+  async restart(): Promise<void> {
+    await this.#consumer.resume();
+  }
+
   /** From now on it takes no job and answers no call. */
   async kill(): Promise<void> {
     this.#killed = true;

@@ -68,7 +68,14 @@ class Consumer {
         await store.fairShares.started(workerId, priority);
         await gate(data);
         const { beginToken, endToken } = data;
-        return { beginToken, endToken, bytes: 1, engineMicros: 1, alreadyDone: false, sealed: false };
+        return {
+          beginToken,
+          endToken,
+          bytes: 1,
+          engineMicros: 1,
+          alreadyDone: false,
+          sealed: false,
+        };
       },
       { connection: redisOptions(redis.url), lockDuration: LOCK_MS, stalledInterval: 500 },
     );
