@@ -13,6 +13,7 @@
 #include "matmul.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "onednn_products.h"
 #include "packed_weight.h"
@@ -42,6 +43,7 @@ struct Part {
   bool accumulate = false;
   std::int64_t first_panel = 0;
   std::int64_t end_panel = 0;
+  bool x_is_there = false;  // as fp32 in the thread's scratch, from the task before
 };
 
 GemmArgs ArgsOf(const Part& part, const PackedWeight& weight, std::int64_t begin,
@@ -79,7 +81,7 @@ void RunF32(CpuContext& context, std::int32_t thread, const Part& part,
       context.Scratch(thread, (gemm_floats + x_floats) * std::int64_t{sizeof(float)}));
   float* floats = scratch + gemm_floats;
   for (std::int64_t begin = 0; begin < part.x.cols; begin += kFeatureBlock) {
-    if (x_bf16) {
+    if (x_bf16 && !part.x_is_there) {
       const auto* x = static_cast<const std::uint16_t*>(part.x.data) + begin;
       const std::int64_t in = std::min(kFeatureBlock, part.x.cols - begin);
       for (std::int64_t r = 0; r < part.x.rows; ++r) {
@@ -109,7 +111,8 @@ struct Cut {
 /// conversion of x and of the weights; and enough that no thread waits long for the last one.
 Cut CutProduct(std::int64_t rows, std::int64_t in, std::int64_t panels, std::int32_t threads) {
   constexpr std::int64_t kTaskProducts = 1 << 20;
-  constexpr std::int64_t kTasksAThread = 4;
+  // More where x is converted once for many tasks: see `converted` in Run.
+  const std::int64_t tasks = threads * (in <= kFeatureBlock ? 16 : 4);
   constexpr std::int64_t kTileRows = 6;
   Cut cut{};
   cut.row_blocks = (rows + kRowBlock - 1) / kRowBlock;
@@ -119,7 +122,7 @@ Cut CutProduct(std::int64_t rows, std::int64_t in, std::int64_t panels, std::int
   const std::int64_t least = std::max<std::int64_t>(
       1, kTaskProducts / (std::max<std::int64_t>(cut.rows, 8) * in * kPanel));
   const std::int64_t groups =
-      std::max<std::int64_t>(1, (threads * kTasksAThread + cut.row_blocks - 1) / cut.row_blocks);
+      std::max<std::int64_t>(1, (tasks + cut.row_blocks - 1) / cut.row_blocks);
   cut.panels = std::max(least, (panels + groups - 1) / groups);
   cut.groups = (panels + cut.panels - 1) / cut.panels;
   return cut;
@@ -157,6 +160,8 @@ void MatMulRunner::Run(ConstMatrixView x, const PackedMatrix& weight, MatrixView
     return;
   }
   const Cut cut = CutProduct(x.rows, x.cols, packed.panels(), context_.pool.threads());
+  // The rows whose only block of features each thread has converted last.
+  std::vector<std::int64_t> converted(static_cast<std::size_t>(context_.pool.threads()), -1);
   context_.pool.Run(cut.row_blocks * cut.groups, [&](std::int64_t task, std::int32_t thread) {
     const std::int64_t row = task / cut.groups * cut.rows;
     const std::int64_t rows = std::min(cut.rows, x.rows - row);
@@ -164,6 +169,9 @@ void MatMulRunner::Run(ConstMatrixView x, const PackedMatrix& weight, MatrixView
               RowsOf(y, static_cast<std::byte*>(y.data), row, rows), accumulate};
     part.first_panel = task % cut.groups * cut.panels;
     part.end_panel = std::min(packed.panels(), part.first_panel + cut.panels);
+    std::int64_t& last = converted[static_cast<std::size_t>(thread)];
+    part.x_is_there = last == row;
+    if (x.cols <= kFeatureBlock) last = row;
     if (pairs) {
       RunBf16(context_, part, packed);
     } else {
