@@ -2,15 +2,9 @@ import type { FleetMember } from '../../domain/fleet.js';
 import { type ErrorCode, ServingError } from '../../domain/serving-error.js';
 import type { DrivenSession } from './driven-session.js';
 import { processOf } from './fleet-view.js';
+import { gone } from './lost-member.js';
 import { startDecode } from './start-decode.js';
 import type { FinishedTurn, TurnFollower } from './turn-follower.js';
-
-/** How often the driver looks whether the decode of a turn still lives. */
-const POLL_MS = 1_000;
-/** Looks in a row that must find it gone. */
-const SURE_POLLS = 2;
-/** More of them after Redis was away, in which heartbeats come back. */
-const HEARTBEAT_POLLS = 4;
 
 interface Loss {
   readonly code: ErrorCode;
@@ -53,40 +47,13 @@ async function untilEndOrLoss(
     return await Promise.race([
       follower.finished,
       follower.interrupted().then(({ code, message }) => ({ code, message, told: true })),
-      gone(session, decode, stop.signal),
+      gone(decode, session.deps.fleet, stop.signal).then(({ code, message }) => ({
+        ...{ code, message, told: false },
+      })),
     ]);
   } finally {
     stop.abort();
   }
-}
-
-/** Settles once the decode is gone for sure; never if it stays. */
-async function gone(
-  session: DrivenSession,
-  decode: FleetMember,
-  stopped: AbortSignal,
-): Promise<Loss> {
-  return new Promise((resolve) => {
-    let absentPolls = 0;
-    const look = (): void => {
-      session.deps.fleet.isSameProcess(decode).then(
-        (alive) => {
-          absentPolls = alive ? 0 : absentPolls + 1;
-          if (absentPolls < SURE_POLLS) return;
-          const message = `decode ${decode.memberId} is gone; another one goes on`;
-          resolve({ code: 'DECODE_LOST', message, told: false });
-        },
-        () => {
-          absentPolls = -HEARTBEAT_POLLS; // Redis is away: nothing is known
-        },
-      );
-    };
-    const timer = setInterval(look, POLL_MS);
-    const end = (): void => {
-      clearInterval(timer);
-    };
-    stopped.addEventListener('abort', end, { once: true });
-  });
 }
 
 function internal(message: string): ServingError {

@@ -3,6 +3,7 @@ import { type ErrorCode, ServingError } from '../../domain/serving-error.js';
 import { decodesFor, type Load } from '../admission/choose-lane.js';
 import type { DrivenSession } from './driven-session.js';
 import { processOf } from './fleet-view.js';
+import { whileThere } from './lost-member.js';
 import { RecoveryTime } from './recovery-time.js';
 import { appendCall, startCall, type TurnHistory } from './turn-calls.js';
 import type { TurnFollower } from './turn-follower.js';
@@ -30,15 +31,15 @@ export async function startDecode(
   follower: TurnFollower,
   lost: ReadonlySet<string>,
 ): Promise<FleetMember> {
-  const { deps, signal } = session;
+  const { deps } = session;
   const holder = await holderOf(session, lost);
   if (holder !== null && (await goesOn(session, follower, holder))) return holder;
   const time = new RecoveryTime(session);
-  const refused = new Set<string>();
+  let avoided = lost;
   for (;;) {
-    const decode = await choose(session, new Set([...lost, ...refused]));
+    const decode = await choose(session, avoided);
     if (decode === null) {
-      refused.clear(); // one that was full may have room by now
+      avoided = new Set(); // one that was full may have room by now, one that failed may not again
       await time.pause(noDecode());
       continue;
     }
@@ -49,19 +50,29 @@ export async function startDecode(
       decodeId: decode.memberId,
     }));
     const history = await historyOf(session, follower);
-    const address = await workerAddress(session);
-    const call = startCall(session.record, history, address);
     follower.beginAttempt();
     try {
-      await deps.decodes.startSession(decode.address, call, signal);
-      await nowDecoding(session);
+      await start(session, decode, history);
       return decode;
     } catch (error) {
       if (!(error instanceof ServingError) || !TRY_ANOTHER.has(error.code)) throw error;
       deps.log.warn({ err: error, decodeId: decode.memberId }, 'decode did not take a session');
-      refused.add(processOf(decode));
+      avoided = new Set([...avoided, processOf(decode)]);
     }
   }
+}
+
+async function start(
+  session: DrivenSession,
+  decode: FleetMember,
+  history: TurnHistory,
+): Promise<void> {
+  const worker = await handOffWorker(session);
+  const call = startCall(session.record, history, worker.address);
+  await whileThere(session, [decode, worker], async (signal) =>
+    session.deps.decodes.startSession(decode.address, call, signal),
+  );
+  await nowDecoding(session);
 }
 
 /** The first tokens may be there already; the turn's end too, which is written down elsewhere. */
@@ -88,23 +99,20 @@ async function goesOn(
   follower: TurnFollower,
   decode: FleetMember,
 ): Promise<boolean> {
-  const { deps, record, signal } = session;
+  const { deps, record } = session;
   const { turn, sealedTokens } = record;
   follower.beginAttempt();
   try {
     if (turn.beginToken < sealedTokens) {
       // Another driver has started it: a repeated start changes nothing.
-      const call = startCall(
-        record,
-        await historyOf(session, follower),
-        await workerAddress(session),
-      );
-      await deps.decodes.startSession(decode.address, call, signal);
-      await nowDecoding(session);
+      await start(session, decode, await historyOf(session, follower));
     } else {
       const endToken = turn.endToken ?? turn.beginToken;
-      const ids = await session.tokens.slice(turn.beginToken, endToken);
-      await deps.decodes.appendTurn(decode.address, appendCall(record, [...ids]), signal);
+      const ids = await session.surely(async () => session.tokens.slice(turn.beginToken, endToken));
+      const call = appendCall(record, [...ids]);
+      await whileThere(session, [decode], async (signal) =>
+        deps.decodes.appendTurn(decode.address, call, signal),
+      );
     }
     return true;
   } catch (error) {
@@ -147,9 +155,9 @@ async function historyOf(session: DrivenSession, follower: TurnFollower): Promis
 }
 
 /** Where the hand-off is. */
-async function workerAddress(session: DrivenSession): Promise<string> {
+async function handOffWorker(session: DrivenSession): Promise<FleetMember> {
   const worker = await session.currentWorker();
-  if (worker !== null) return worker.address;
+  if (worker !== null) return worker;
   throw new ServingError('WORKER_LOST', `worker ${session.workerId} is gone`);
 }
 
