@@ -82,8 +82,9 @@ export interface EngineCounters {
 }
 
 export interface ValueStoreStatus {
-  /** Files under the store's directory, of all processes. */
+  /** Bytes of files under the store's directory, of all processes; linked ones count once. */
   fileBytes: number;
+  /** Names of such files. */
   files: number;
   /** Segment mappings and private KV pages alive in this process. */
   mappings: number;
@@ -193,7 +194,10 @@ export interface Addon {
   /** Unlinks a session's files; mappings outlive it. */
   removeSessionFiles(store: ValueStoreHandle, sessionId: string): void;
 
-  /** Adopts finished segments of the same key that are on disk. */
+  /**
+   * Adopts finished segments that are on disk, from position 0 on without a gap: within an origin those
+   * that carry its fingerprint, elsewhere those of the key. Others are removed.
+   */
   openPrefillSession(
     engine: EngineHandle,
     store: ValueStoreHandle,
