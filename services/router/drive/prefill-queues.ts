@@ -73,7 +73,9 @@ export class BullPrefillQueues implements PrefillQueues {
         const priority = await fairShares.nextPriority(workerId, share, charged, isIdle);
         await queue.add(jobId, job, priority);
       };
-      await patiently(async () => add(options.chargedTokens, jobsAhead === 0));
+      // Of several jobs that come to an empty queue at once, none may make the others' shares void.
+      const isIdle = jobsAhead === 0 && !queue.waitsForOthers(jobId);
+      await patiently(async () => add(options.chargedTokens, isIdle));
       if (jobsAhead > 0) await options.onQueued(jobsAhead);
       // What was lost has been paid for.
       const addAgain = async (): Promise<void> => add(0, false);

@@ -75,6 +75,11 @@ export class WorkerQueue {
     return this.#waiting.size > 0;
   }
 
+  /** True while a job other than this one is waited for: added, or just about to be. */
+  waitsForOthers(jobId: string): boolean {
+    return this.#waiting.size > (this.#waiting.has(jobId) ? 1 : 0);
+  }
+
   /** To be asked again if it rejects. */
   async ready(): Promise<void> {
     await inTime(Promise.all([this.#queue.waitUntilReady(), this.#events.waitUntilReady()]));
