@@ -27,8 +27,7 @@ after(async () => {
   await faults.stop();
 });
 afterEach(async () => {
-  await faults.repair();
-  await faults.isFree();
+  await faults.settle();
 });
 
 faultTest('cancelled while its worker is dead', async (random) => {

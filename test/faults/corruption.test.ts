@@ -35,9 +35,8 @@ after(async () => {
 });
 afterEach(async () => {
   proxy.toDamage = 0;
-  await faults.repair();
+  await faults.settle();
   forward();
-  await faults.isFree();
 });
 
 function forward(): void {

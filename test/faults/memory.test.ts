@@ -49,7 +49,7 @@ suite('a store for three sessions', () => {
   });
   afterEach(async () => {
     await releaseAll(faults);
-    await faults.isFree();
+    await faults.settle();
   });
 
   const keep = (variant: number): Promise<FaultAnswer> => {

@@ -27,7 +27,7 @@ suite('Redis without persistence', () => {
     await faults.stop();
   });
   afterEach(async () => {
-    await faults.isFree();
+    await faults.settle();
   });
 
   faultTest('stopped for 10 s: all sessions finish', async (random) => {
@@ -87,7 +87,7 @@ suite('Redis with an append-only file', () => {
     await faults.stop();
   });
   afterEach(async () => {
-    await faults.isFree();
+    await faults.settle();
   });
 
   faultTest('killed and started again: sessions go on', async (random) => {

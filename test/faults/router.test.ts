@@ -30,8 +30,7 @@ after(async () => {
   await faults.stop();
 });
 afterEach(async () => {
-  await faults.repair();
-  await faults.isFree();
+  await faults.settle();
 });
 
 faultTest('killed in prefill: the client goes on with Resume', async (random) => {

@@ -31,8 +31,7 @@ after(async () => {
   await faults.stop();
 });
 afterEach(async () => {
-  await faults.repair();
-  await faults.isFree();
+  await faults.settle();
 });
 
 faultTest(

@@ -26,10 +26,9 @@ after(async () => {
   await faults.stop();
 });
 afterEach(async () => {
-  await faults.repair();
   const { sessions } = await faults.status();
   for (const { sessionId } of sessions) await release(sessionId);
-  await faults.isFree();
+  await faults.settle();
 });
 
 faultTest(

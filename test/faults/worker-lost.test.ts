@@ -28,8 +28,7 @@ after(async () => {
   await faults.stop();
 });
 afterEach(async () => {
-  await faults.repair();
-  await faults.isFree();
+  await faults.settle();
 });
 
 for (const chunk of new Set([0, Math.floor(CHUNKS.length / 2), CHUNKS.length - 1])) {

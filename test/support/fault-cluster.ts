@@ -4,7 +4,11 @@ import type { GenerateHeader } from '../../proto/gen/longshadow/router/v1/Genera
 import type { GetStatusResponse__Output } from '../../proto/gen/longshadow/router/v1/GetStatusResponse.js';
 import type { RouterServiceClient } from '../../proto/gen/longshadow/router/v1/RouterService.js';
 import { processesOfCluster } from '../../services/cli/cluster/cluster-directories.js';
-import { Cluster, type ClusterOptions } from '../../services/cli/cluster/start-cluster.js';
+import {
+  Cluster,
+  type ClusterMember,
+  type ClusterOptions,
+} from '../../services/cli/cluster/start-cluster.js';
 import type { SessionRecord } from '../../services/domain/session-record.js';
 import { makeLog } from '../../services/platform/log.js';
 import { makeClient, unaryCall } from '../../services/platform/rpc/client.js';
@@ -36,6 +40,7 @@ export interface FaultClusterOptions extends Partial<
 export class FaultCluster {
   readonly #clients = new Map<string, RouterServiceClient>();
   readonly #references = new Map<string, Promise<FaultAnswer>>();
+  #calls: FaultCall[] = [];
 
   private constructor(
     readonly cluster: Cluster,
@@ -88,7 +93,9 @@ export class FaultCluster {
   call(header: GenerateHeader, ids: readonly number[], options?: CallOptions): FaultCall {
     const routers = (): RouterServiceClient[] =>
       this.cluster.routerAddresses.map((_, index) => this.client(index));
-    return new FaultCall(routers, { ignoreEos: true, ...header }, ids, options);
+    const call = new FaultCall(routers, { ignoreEos: true, ...header }, ids, options);
+    this.#calls.push(call);
+    return call;
   }
 
   /** The answer of a request that nothing disturbs; each is run once. */
@@ -138,21 +145,28 @@ export class FaultCluster {
     this.cluster.member(role, index).signal('SIGCONT');
   }
 
-  /** Starts the members again that do not run. */
-  async repair(): Promise<void> {
+  /** After a test: ends what it left running, starts what it left dead, and waits for free memory. */
+  async settle(): Promise<void> {
+    for (const call of this.#calls) call.leave();
+    this.#calls = [];
+    await this.#repair();
+    await this.isFree();
+  }
+
+  async #repair(): Promise<void> {
     for (const role of ['worker', 'decode', 'router'] as const) {
-      const count = this.cluster.members.filter((member) => member.role === role).length;
-      for (let index = 0; index < count; index += 1) {
-        if (!this.cluster.member(role, index).running) await this.cluster.restart(role, index);
+      const ofRole = this.cluster.members.filter((member) => member.role === role);
+      for (const [index, { running }] of ofRole.entries()) {
+        if (!running) await this.cluster.restart(role, index);
       }
     }
   }
 
   /** Files of sessions in the value store, as `<session>/<file>`. */
   storeFiles(): string[] {
-    return readdirSync(this.cluster.directories.store, { withFileTypes: true })
-      .filter((entry) => entry.isDirectory())
-      .flatMap(({ name }) => readdirSync(this.#inStore(name)).map((file) => `${name}/${file}`));
+    return filesIn(this.cluster.directories.store).flatMap((session) =>
+      filesIn(this.#inStore(session)).map((file) => `${session}/${file}`),
+    );
   }
 
   /** Absolute path of a file of the store. */
@@ -160,7 +174,7 @@ export class FaultCluster {
     return this.#inStore(file);
   }
 
-  /** Everything of sessions is gone: in processes, in the store, in Redis. */
+  /** All members that run are in the fleet, and everything of sessions is gone: in them, in Redis, in files. */
   async isFree(withinMs = 5_000): Promise<void> {
     await poll(
       async () => this.#held(),
@@ -184,7 +198,11 @@ export class FaultCluster {
   async #held(): Promise<string[]> {
     const { sessions, members } = await this.status(this.#anyRouter());
     const held = sessions.map(({ sessionId, state }) => `session ${sessionId} ${state}`);
-    for (const member of members.filter(({ reachable }) => reachable)) {
+    const reachable = members.filter((member) => member.reachable);
+    for (const name of this.#engines()) {
+      if (!reachable.some(({ memberId }) => memberId === name)) held.push(`${name} is not there`);
+    }
+    for (const member of reachable) {
       const counts = {
         sessions: member.sessions,
         storeFiles: Number(member.storeFiles),
@@ -203,16 +221,33 @@ export class FaultCluster {
     return [...held, ...this.storeFiles()];
   }
 
+  /** Workers and decodes that run. */
+  #engines(): string[] {
+    const isEngine = ({ role, running }: ClusterMember): boolean =>
+      running && (role === 'worker' || role === 'decode');
+    return this.cluster.members.filter(isEngine).map(({ name }) => name);
+  }
+
   #anyRouter(): number {
-    const count = this.cluster.routerAddresses.length;
-    for (let index = 0; index < count; index += 1) {
-      if (this.cluster.member('router', index).running) return index;
-    }
-    throw new Error('no router runs');
+    const routers = this.cluster.members.filter(({ role }) => role === 'router');
+    const index = routers.findIndex(({ running }) => running);
+    if (index < 0) throw new Error('no router runs');
+    return index;
   }
 
   #inStore(name: string): string {
     return join(this.cluster.directories.store, name);
+  }
+}
+
+/** Names in a folder; none of what is no folder, or gone meanwhile. */
+function filesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return [];
+    throw error;
   }
 }
 

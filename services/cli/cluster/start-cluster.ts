@@ -52,7 +52,9 @@ export interface ClusterMember {
   readonly role: MemberRole;
   /** Of workers and decodes: their id in the fleet. */
   readonly name: string;
+  /** Of its process now, or of the last one. */
   readonly pid: number;
+  readonly running: boolean;
   readonly address: string;
 }
 
@@ -115,7 +117,9 @@ export class Cluster {
 
   /** Its members as they are now: Redis if it is the cluster's own, workers, decodes, routers. */
   get members(): readonly ClusterMember[] {
-    return this.#all().map(({ role, name, pid, address }) => ({ role, name, pid, address }));
+    return this.#all().map(({ role, name, pid, running, address }) => ({
+      ...{ role, name, pid, running, address },
+    }));
   }
 
   get redisUrl(): string {
@@ -181,7 +185,7 @@ export class Cluster {
       janitor.waitFor(pid);
     };
     if (options.tls === true) {
-      this.#certificates = writeClusterCertificates(join(directories.temporary, 'tls'));
+      this.#certificates = await writeClusterCertificates(join(directories.temporary, 'tls'));
     }
     if (options.redisUrl === null) {
       await this.#start(redisPlan(directories.temporary, environment, onSpawn));
