@@ -20,7 +20,7 @@ export async function storedSessionIds(directory: string): Promise<string[]> {
 
 /**
  * Unlinks a session's files of `throughEpoch` and older, and its folder if nothing is left: files
- * of a later plan, perhaps another worker's, stay.
+ * of a later plan, perhaps another worker's, stay, and so do folders: the store makes none there.
  *
  * @returns bytes that are free once nobody maps them: those of a file with another link stay
  * @throws ServingError BAD_REQUEST for a folder that is a link, or not ours alone: nothing is unlinked
@@ -38,7 +38,8 @@ export async function removeSessionFiles(
     if (epoch > throughEpoch) continue;
     const path = join(folder, name);
     const file = await ifPresent(lstat(path), null);
-    if (file?.nlink === 1) freedBytes += file.size;
+    if (file === null || file.isDirectory()) continue;
+    if (file.nlink === 1) freedBytes += file.size;
     await ifPresent(unlink(path), undefined);
   }
   await removeIfEmpty(folder);

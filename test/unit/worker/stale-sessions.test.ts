@@ -1,6 +1,6 @@
 import assert from '../../support/assert.js';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -96,6 +96,23 @@ test('a release takes one session up to its epoch; an unknown one is a success',
     assert.equal(await removeSessionFiles(directory, ALIVE, 2), 0);
     assert.ok(existsSync(join(directory, ENDED)));
     await assert.rejects(removeSessionFiles(directory, '../x', 1), ServingError);
+  });
+});
+
+test("a folder under a segment's name stays, and keeps nothing else from going", async () => {
+  await inStore(async (directory) => {
+    const planted = join(directory, ALIVE, '1-0-512-1024.k');
+    await mkdir(planted);
+    await writeFile(join(planted, 'x'), 'not ours to remove');
+    assert.equal(await removeSessionFiles(directory, ALIVE, 2), 400);
+    assert.deepEqual(await readdir(join(directory, ALIVE)), ['1-0-512-1024.k']);
+    assert.ok(existsSync(join(planted, 'x')));
+    const removed = await removeStaleSessions(
+      directory,
+      records(() => null),
+      neverUnreadable,
+    );
+    assert.equal(removed, 800, 'a start gets past it too');
   });
 });
 
