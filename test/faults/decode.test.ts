@@ -12,7 +12,7 @@ import { needleSample } from '../support/needle-samples.js';
 
 const PROMPT = faultPrompt();
 const TURN = needleSample(0).prompt.slice(100, 400);
-const NEW_TOKENS = 300;
+const NEW_TOKENS = 200;
 const GREEDY: GenerateHeader = { maxNewTokens: NEW_TOKENS };
 const SAMPLED: GenerateHeader = {
   maxNewTokens: NEW_TOKENS,

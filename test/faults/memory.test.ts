@@ -154,7 +154,7 @@ suite('a file system that others fill', () => {
     const faults = await FaultCluster.start({ storeBase: folder });
     try {
       const ids = promptOf(0);
-      const header = headerFor(ids, 1_500);
+      const header = headerFor(ids, 800);
       const expected = await faults.undisturbed(header, ids);
       const running = faults.call(header, ids);
       await running.says(5);

@@ -96,7 +96,7 @@ for (const onDisconnect of ['ON_DISCONNECT_CANCEL', 'ON_DISCONNECT_KEEP'] as con
 }
 
 faultTest('killed, and the client comes back late but within the grace', async (random) => {
-  const header = { maxNewTokens: 2_000, resumeGraceMs: '20000' };
+  const header = { maxNewTokens: 2 * NEW_TOKENS, resumeGraceMs: '20000' };
   const expected = await faults.undisturbed(header, PROMPT);
   const call = faults.call(header, PROMPT, { resumes: false });
   await call.says(random.integer(1, 50));
@@ -119,13 +119,9 @@ faultTest('killed, and the client comes back late but within the grace', async (
 });
 
 test('a client that is cut off under keep comes back to the other router', async () => {
-  const header = {
-    maxNewTokens: 1_500,
-    onDisconnect: 'ON_DISCONNECT_KEEP',
-    resumeGraceMs: '20000',
-  };
-  const expected = await faults.undisturbed({ maxNewTokens: 1_500 }, PROMPT);
-  const call = faults.call({ ...header, onDisconnect: 'ON_DISCONNECT_KEEP' }, PROMPT);
+  const expected = await faults.undisturbed(HEADER, PROMPT);
+  const onDisconnect = 'ON_DISCONNECT_KEEP';
+  const call = faults.call({ ...HEADER, onDisconnect, resumeGraceMs: '20000' }, PROMPT);
   await call.says(5);
   call.leave();
   await call.failure();

@@ -12,7 +12,7 @@ import { needleSample } from '../support/needle-samples.js';
 const PROMPT = faultPrompt();
 const CHUNKS = chunksOf(PROMPT);
 const HEADER = { maxNewTokens: 48 };
-const LONG_ANSWER = { maxNewTokens: 2_000 };
+const LONG_ANSWER = { maxNewTokens: 800 };
 const DECODE_GRACE_MS = 500;
 
 let faults: FaultCluster;
