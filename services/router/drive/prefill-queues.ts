@@ -65,6 +65,7 @@ export class BullPrefillQueues implements PrefillQueues {
       retryWhileRedisIsAway(signal, command);
     await patiently(async () => queue.ready());
     const done = queue.expect(jobId, signal);
+    done.catch(() => undefined); // awaited only once the job is on the queue
     try {
       const jobsAhead = await patiently(async () => queue.jobCount());
       const add = async (charged: number, isIdle: boolean): Promise<void> => {

@@ -23,13 +23,17 @@ export class TurnFollower {
    * router among them), SESSION_LOST, or the signal's reason.
    */
   readonly finished: Promise<FinishedTurn>;
-  /** Whether `finished` has settled. */
+  /** Whether `finished` has settled, or is about to: all events were seen. */
   over = false;
   #sequence: number;
   #interruption: InterruptedEvent | null = null;
   #wakes: (() => void)[] = [];
 
-  constructor(private readonly session: DrivenSession) {
+  /** @param isLive false while events that are there already are read again */
+  constructor(
+    private readonly session: DrivenSession,
+    private isLive: boolean,
+  ) {
     this.#sequence = session.record.turn.afterSequence;
     this.finished = unlessAborted(session.signal, async () => this.#follow());
     const ended = (): void => {
@@ -49,6 +53,7 @@ export class TurnFollower {
     const last = await this.session.surely(async () => deps.store.events.lastSequence(sessionId));
     await Promise.race([this.caughtUp(last ?? 0), this.finished.catch(() => undefined)]);
     this.#interruption = null;
+    this.isLive = true;
   }
 
   /** Forgets an interruption that was seen: a decode takes the turn now. */
@@ -75,6 +80,7 @@ export class TurnFollower {
       const events = deps.store.events.follow(sessionId, this.#sequence, stop.signal);
       for await (const event of events) {
         const finished = this.#take(event);
+        this.over = finished !== null;
         this.#sequence = event.sequence;
         this.#wake();
         if (finished !== null) return finished;
@@ -92,7 +98,7 @@ export class TurnFollower {
     if (event.type === 'error') throw new ServingError(event.code, event.message, event.details);
     if (event.type === 'interrupted' && !ownInterruptions.has(sequence)) this.#interruption = event;
     if (event.type === 'token') {
-      if (event.index === 0) {
+      if (event.index === 0 && this.isLive) {
         this.firstTokenUnixMs = deps.nowUnixMs();
         const seconds = (this.firstTokenUnixMs - record.turn.admittedUnixMs) / 1_000;
         deps.metrics.timeToFirstToken(record.model, seconds);

@@ -138,7 +138,7 @@ describe('a session that loses its decode', () => {
     await world.announce([WORKER, fakeMember('decode', { draining: true })]);
     await world.decode().handBack(sessionId);
     await assert.rejects(world.answer(sessionId), { code: 'NO_DECODE' });
-    assert.equal(await world.store.reservations.reservedBytes('store-1'), 0);
+    await world.nothingReserved();
   });
 
   for (const code of ['TOO_MANY_SESSIONS', 'SHUTTING_DOWN', 'DECODE_LOST'] as const) {

@@ -64,6 +64,8 @@ export interface WorldDriver {
   metrics(): Promise<string>;
   /** As SIGKILL: nothing that it does from now on is seen anywhere. Its leases stay until they end. */
   kill(): void;
+  /** As SIGTERM, without a grace. */
+  stop(): Promise<void>;
 }
 
 /**
@@ -75,7 +77,7 @@ export class DriveWorld {
   readonly #decodes = new Map<string, FakeDecode>();
   readonly #valueStores = new Map<string, FakeValueStore>();
   readonly #closes: (() => Promise<unknown>)[] = [];
-  readonly #drivers: Driver[] = [];
+  readonly #stops: (() => Promise<void>)[] = [];
   #members: readonly FleetMember[] = [];
   readonly #heart: NodeJS.Timeout;
 
@@ -154,12 +156,17 @@ export class DriveWorld {
       },
       DRIVER_LIMITS,
     );
-    this.#drivers.push(driver);
+    let isKilled = false;
     const kill = (): void => {
+      isKilled = true;
       severance.cut();
       void driver.shutDown(0); // its timers; whatever it says is not heard
     };
-    return { id, driver, kill, metrics: async () => registry.metrics() };
+    const stop = async (): Promise<void> => {
+      if (!isKilled) await driver.shutDown(0);
+    };
+    this.#stops.push(stop);
+    return { id, driver, kill, stop, metrics: async () => registry.metrics() };
   }
 
   /** Opens a session with its whole prompt. */
@@ -235,6 +242,13 @@ export class DriveWorld {
     return this.record(sessionId, (record) => record.state === state);
   }
 
+  /** Settles once nothing is reserved in a store. */
+  async nothingReserved(storeId = 'store-1'): Promise<void> {
+    const { reservations } = this.store;
+    const reserved = async (): Promise<number> => reservations.reservedBytes(storeId);
+    await poll(reserved, (bytes) => bytes === 0, PATIENCE_MS, 5);
+  }
+
   /** Ends a dead router's lease before its time. */
   async endLease(sessionId: string): Promise<void> {
     await this.raw.del(sessionKeys(sessionId).lease);
@@ -242,7 +256,7 @@ export class DriveWorld {
 
   async stop(): Promise<void> {
     clearInterval(this.#heart);
-    await Promise.all(this.#drivers.map(async (driver) => limited(driver.shutDown(0))));
+    await Promise.all(this.#stops.map(async (stop) => stop()));
     await Promise.all([...this.#workers.values()].map(async (worker) => worker.close()));
     await Promise.all(this.#closes.map(async (close) => close()));
     this.raw.disconnect();
@@ -278,14 +292,4 @@ export class DriveWorld {
 
 function isLast(type: SessionEvent['type']): boolean {
   return type === 'finished' || type === 'error';
-}
-
-/** A killed router's shutdown never ends. */
-async function limited(ending: Promise<void>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, 2_000);
-  });
-  await Promise.race([ending, late]);
-  clearTimeout(timer);
 }

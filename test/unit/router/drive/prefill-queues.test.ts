@@ -250,6 +250,24 @@ describe('a job on its worker’s queue', () => {
     assert.equal(await queues.depth(workerId), 0);
   });
 
+  test('whose session ends while others are ahead says so once, to its driver', async () => {
+    newWorkerId();
+    const gate = makeGate();
+    consumer = new Consumer(async () => gate.opened);
+    const first = queues.run(workerId, makeJob(), options());
+    await untilOneRuns();
+    const end = new AbortController();
+    const onQueued = async (): Promise<void> => {
+      end.abort(new ServingError('CANCELLED', 'the client is gone'));
+      await delay(20); // a rejection that nobody handles would end the process
+      end.signal.throwIfAborted();
+    };
+    const run = queues.run(workerId, makeJob(), options({ signal: end.signal, onQueued }));
+    await assert.rejects(run, failsWith('CANCELLED'));
+    gate.open();
+    await first;
+  });
+
   test('whose payload is no JSON comes back as JOB_CORRUPT and can be added again', async () => {
     newWorkerId();
     const job = makeJob();

@@ -130,7 +130,7 @@ describe('a session that loses its worker', () => {
     assert.equal(world.decode('decode-3').starts.at(-1)?.sessionId, sessionId);
     await world.inState(sessionId, 'finished');
     for (const storeId of ['store-1', 'store-2']) {
-      assert.equal(await world.store.reservations.reservedBytes(storeId), 0);
+      await world.nothingReserved(storeId);
     }
   });
 
@@ -217,7 +217,7 @@ describe('a session that loses its worker', () => {
     const record = await world.inState(sessionId, 'failed');
     assert.equal(record.dataLosses, 2);
     assert.equal(record.epoch, 2);
-    assert.equal(await world.store.reservations.reservedBytes('store-1'), 0);
+    await world.nothingReserved();
   });
 
   test('makes a damaged job again from the record, once, without another plan', async () => {
