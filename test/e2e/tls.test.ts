@@ -14,7 +14,7 @@ import { MODEL, startTestCluster, type TestCluster } from '../support/cluster.js
 import { poll } from '../support/poll.js';
 import { CLI_PATH, runCli } from '../support/run.js';
 
-const ours = new ThrowawayCa('Test services');
+const ours = await ThrowawayCa.create('Test services');
 const ROLES = ['router', 'worker', 'decode'] as const;
 
 let folder: string;
@@ -24,7 +24,7 @@ let tls: TlsFiles;
 let environment: NodeJS.ProcessEnv;
 before(async () => {
   folder = mkdtempSync(join(tmpdir(), 'longshadow-test-'));
-  tls = writeCertificate(folder, ours);
+  tls = await writeCertificate(folder, ours);
   environment = tlsEnvironment(tls);
   cluster = await startTestCluster(environment);
 });
@@ -79,13 +79,17 @@ test('with mutual TLS between all services, generate and status work', async () 
 
 for (const role of ROLES) {
   test(`the ${role} serves a certificate of its authority, and no other and none`, async () => {
-    const stranger = new ThrowawayCa('Test services');
+    const stranger = await ThrowawayCa.create('Test services');
     const address = addressOf(cluster, role);
     assert.equal(await answerOf(role, address, tls), 'OK', "a service's own");
-    assert.equal(await answerOf(role, address, writeCertificate(folder, ours)), 'OK', 'another');
+    assert.equal(
+      await answerOf(role, address, await writeCertificate(folder, ours)),
+      'OK',
+      'another',
+    );
     const refused: [string, TlsFiles | null][] = [
-      ['a stranger of the same name', writeCertificate(folder, stranger, ours)],
-      ['one that has ended', writeEndedCertificate(folder, ours)],
+      ['a stranger of the same name', await writeCertificate(folder, stranger, ours)],
+      ['one that has ended', await writeEndedCertificate(folder, ours)],
       ['no TLS', null],
     ];
     for (const [what, files] of refused) {
@@ -95,7 +99,7 @@ for (const role of ROLES) {
 }
 
 test('the command line says what a router with TLS wants', async () => {
-  const stranger = writeCertificate(folder, new ThrowawayCa('Stranger'), ours);
+  const stranger = await writeCertificate(folder, await ThrowawayCa.create('Stranger'), ours);
   for (const other of [{}, tlsEnvironment(stranger)]) {
     const { stderr } = await runCli(generateArgs(cluster.address), {
       environment: other,

@@ -7,17 +7,20 @@ import type { TlsFiles } from '../../services/platform/config/common-settings.js
 const TWO_DAYS_AGO = new Date(Date.now() - 2 * 86_400_000);
 
 /** A new certificate of `signer`, for this host, as files below `folder`; its holder trusts `trusted`. */
-export function writeCertificate(
+export async function writeCertificate(
   folder: string,
   signer: ThrowawayCa,
   trusted: ThrowawayCa = signer,
-): TlsFiles {
-  return writeLeaf(folder, signer.leaf('test', ['serverAuth', 'clientAuth']), trusted);
+): Promise<TlsFiles> {
+  return writeLeaf(folder, await signer.leaf('test', ['serverAuth', 'clientAuth']), trusted);
 }
 
 /** As writeCertificate, but the certificate's time is over. */
-export function writeEndedCertificate(folder: string, signer: ThrowawayCa): TlsFiles {
-  const leaf = signer.leaf('test', ['serverAuth', 'clientAuth'], TWO_DAYS_AGO);
+export async function writeEndedCertificate(
+  folder: string,
+  signer: ThrowawayCa,
+): Promise<TlsFiles> {
+  const leaf = await signer.leaf('test', ['serverAuth', 'clientAuth'], TWO_DAYS_AGO);
   return writeLeaf(folder, leaf, signer);
 }
 

@@ -1,19 +1,14 @@
-import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { KeyObject } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TlsFiles } from '../../platform/config/common-settings.js';
-import { signCertificate, type Usage } from './certificate.js';
+import { type KeyPair, newKeys, signCertificate, type Usage } from './certificate.js';
 
 /** Clocks that stand a little apart still take a new certificate. */
 const CLOCK_SKEW_MS = 300_000;
 const DAY_MS = 86_400_000;
 /** Where a local cluster listens. */
 const HOSTS = ['127.0.0.1', 'localhost'];
-
-interface KeyPair {
-  readonly publicKey: KeyObject;
-  readonly privateKey: KeyObject;
-}
 
 /** A certificate and its key, PEM. */
 export interface Leaf {
@@ -23,40 +18,38 @@ export interface Leaf {
 
 /** An authority that lives in memory: its key is never written, and gone with this object. */
 export class ThrowawayCa {
-  /** PEM. */
-  readonly certificate: string;
-  readonly #keys = newKeys();
-
-  constructor(
+  private constructor(
     private readonly name: string,
-    made = new Date(),
-  ) {
-    this.certificate = signCertificate({
+    private readonly keys: KeyPair,
+    /** PEM. */
+    readonly certificate: string,
+  ) {}
+
+  static async create(name: string, made = new Date()): Promise<ThrowawayCa> {
+    const keys = await newKeys();
+    const certificate = await signCertificate({
       subject: name,
-      publicKey: this.#keys.publicKey,
-      issuer: this.#issuer(),
+      publicKey: keys.publicKey,
+      issuer: { name, keys },
       use: 'authority',
       ...dayFrom(made),
     });
+    return new ThrowawayCa(name, keys, certificate);
   }
 
   /** A certificate for this host, good for a day. */
-  leaf(subject: string, use: readonly Usage[], made = new Date()): Leaf {
-    const { publicKey, privateKey } = newKeys();
-    const certificate = signCertificate({
+  async leaf(subject: string, use: readonly Usage[], made = new Date()): Promise<Leaf> {
+    const { publicKey, privateKey } = await newKeys();
+    const certificate = await signCertificate({
       subject,
       publicKey,
-      issuer: this.#issuer(),
+      issuer: { name: this.name, keys: this.keys },
       use,
       ...(use.includes('serverAuth') ? { hosts: HOSTS } : {}),
       ...dayFrom(made),
     });
-    return { certificate, key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString() };
-  }
-
-  #issuer(): { name: string; publicKey: KeyObject; key: KeyObject } {
-    const { publicKey, privateKey } = this.#keys;
-    return { name: this.name, publicKey, key: privateKey };
+    const key = KeyObject.from(privateKey).export({ type: 'pkcs8', format: 'pem' }).toString();
+    return { certificate, key };
   }
 }
 
@@ -73,15 +66,15 @@ export interface ClusterCertificates {
  * authority of their own, which the router alone knows: so no client's certificate opens a worker
  * or a decode, where no API key is asked for.
  */
-export function writeClusterCertificates(folder: string): ClusterCertificates {
+export async function writeClusterCertificates(folder: string): Promise<ClusterCertificates> {
   mkdirSync(folder, { mode: 0o700 });
   const write = (file: string, text: string): string => {
     const path = join(folder, file);
     writeFileSync(path, text, { mode: 0o600, flag: 'wx' });
     return path;
   };
-  const services = new ThrowawayCa('Longshadow services');
-  const clients = new ThrowawayCa('Longshadow clients');
+  const services = await ThrowawayCa.create('Longshadow services');
+  const clients = await ThrowawayCa.create('Longshadow clients');
   const caPath = write('services-ca.crt', services.certificate);
   const routerCaPath = write('router-ca.crt', services.certificate + clients.certificate);
   const files = (name: string, leaf: Leaf, ca: string): TlsFiles => ({
@@ -89,13 +82,13 @@ export function writeClusterCertificates(folder: string): ClusterCertificates {
     keyPath: write(`${name}.key`, leaf.key),
     caPath: ca,
   });
-  const service = (role: string, ca: string): TlsFiles =>
-    files(role, services.leaf(`longshadow ${role}`, ['serverAuth', 'clientAuth']), ca);
+  const service = async (role: string, ca: string): Promise<TlsFiles> =>
+    files(role, await services.leaf(`longshadow ${role}`, ['serverAuth', 'clientAuth']), ca);
   return {
-    router: service('router', routerCaPath),
-    worker: service('worker', caPath),
-    decode: service('decode', caPath),
-    client: files('client', clients.leaf('longshadow client', ['clientAuth']), caPath),
+    router: await service('router', routerCaPath),
+    worker: await service('worker', caPath),
+    decode: await service('decode', caPath),
+    client: files('client', await clients.leaf('longshadow client', ['clientAuth']), caPath),
   };
 }
 
@@ -106,10 +99,6 @@ export function tlsEnvironment(files: TlsFiles): Record<string, string> {
     LONGSHADOW_TLS_KEY: files.keyPath,
     LONGSHADOW_TLS_CA: files.caPath ?? '',
   };
-}
-
-function newKeys(): KeyPair {
-  return generateKeyPairSync('ec', { namedCurve: 'P-256' });
 }
 
 function dayFrom(made: Date): { notBefore: Date; notAfter: Date } {

@@ -19,8 +19,8 @@ after(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-const ours = new ThrowawayCa('ours');
-const theirs = new ThrowawayCa('theirs');
+const ours = await ThrowawayCa.create('ours');
+const theirs = await ThrowawayCa.create('theirs');
 
 /** What a client gets of a server: OK, or the code of its refusal. */
 async function answerTo(tls: TlsFiles | null, address: string): Promise<string> {
@@ -36,7 +36,7 @@ async function answerTo(tls: TlsFiles | null, address: string): Promise<string> 
 }
 
 test('mutual TLS serves a client of the same authority and nobody else, on any address', async () => {
-  const tls = writeCertificate(folder, ours);
+  const tls = await writeCertificate(folder, ours);
   const server = await startServer({
     ...{ address: '0.0.0.0:0', tls, log },
     services: [hostRouter({})],
@@ -44,13 +44,20 @@ test('mutual TLS serves a client of the same authority and nobody else, on any a
   const address = server.address.replace('0.0.0.0', '127.0.0.1');
   try {
     assert.equal(await answerTo(tls, address), 'OK', "the server's own certificate");
-    assert.equal(await answerTo(writeCertificate(folder, ours), address), 'OK', 'a second one');
+    assert.equal(
+      await answerTo(await writeCertificate(folder, ours), address),
+      'OK',
+      'a second one',
+    );
     assert.equal(await answerTo(tls, address.replace('127.0.0.1', 'localhost')), 'OK', 'by name');
     const refused: [string, TlsFiles | null][] = [
-      ['a certificate of another authority', writeCertificate(folder, theirs, ours)],
-      ['a client that trusts another authority', writeCertificate(folder, ours, theirs)],
+      ['a certificate of another authority', await writeCertificate(folder, theirs, ours)],
+      ['a client that trusts another authority', await writeCertificate(folder, ours, theirs)],
       ['no TLS', null],
-      ['a namesake of the authority', writeCertificate(folder, new ThrowawayCa('ours'), ours)],
+      [
+        'a namesake of the authority',
+        await writeCertificate(folder, await ThrowawayCa.create('ours'), ours),
+      ],
     ];
     for (const [name, other] of refused) {
       assert.equal(await answerTo(other, address), 'NO_WORKER', name);
@@ -61,8 +68,8 @@ test('mutual TLS serves a client of the same authority and nobody else, on any a
 });
 
 test('a certificate of the right authority that has ended is refused, by servers and by clients', async () => {
-  const ended = writeEndedCertificate(folder, ours);
-  const good = writeCertificate(folder, ours);
+  const ended = await writeEndedCertificate(folder, ours);
+  const good = await writeCertificate(folder, ours);
   for (const [ofServer, ofClient, answer] of [
     [good, good, 'OK'],
     [good, ended, 'NO_WORKER'],
@@ -76,15 +83,15 @@ test('a certificate of the right authority that has ended is refused, by servers
 });
 
 test("a client's certificate is no server's: it may not be shown for the other use", async () => {
-  const files = writeLeaf(folder, ours.leaf('client', ['clientAuth']), ours);
+  const files = writeLeaf(folder, await ours.leaf('client', ['clientAuth']), ours);
   const services = [hostRouter({})];
   const server = await startServer({ address: '127.0.0.1:0', tls: files, services, log });
-  assert.equal(await answerTo(writeCertificate(folder, ours), server.address), 'NO_WORKER');
+  assert.equal(await answerTo(await writeCertificate(folder, ours), server.address), 'NO_WORKER');
   await server.close(0);
 });
 
 test('TLS without an authority does not do on an address that others reach', async () => {
-  const tls = { ...writeCertificate(folder, ours), caPath: null };
+  const tls = { ...(await writeCertificate(folder, ours)), caPath: null };
   for (const address of ['0.0.0.0:0', '[::]:0', '192.0.2.1:0']) {
     for (const files of [tls, null]) {
       const spec = { address, tls: files, services: [hostRouter({})], log };
@@ -95,8 +102,8 @@ test('TLS without an authority does not do on an address that others reach', asy
 });
 
 test('a key that does not match its certificate is a clear error', async () => {
-  const { keyPath } = writeCertificate(folder, ours);
-  const tls = { ...writeCertificate(folder, ours), keyPath };
+  const { keyPath } = await writeCertificate(folder, ours);
+  const tls = { ...(await writeCertificate(folder, ours)), keyPath };
   const spec = { address: '127.0.0.1:0', tls, services: [hostRouter({})], log };
   await assert.rejects(startServer(spec), {
     code: 'BAD_REQUEST',
