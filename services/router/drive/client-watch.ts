@@ -1,6 +1,7 @@
 import type { DriveDeps } from './drive-deps.js';
 
 const POLL_MS = 1_000;
+const SHORTEST_POLL_MS = 250;
 
 /**
  * Watches whether any router relays a session's events to a client, once this one does not: a client
@@ -19,17 +20,24 @@ export class ClientWatch {
     this.stop();
     const { deps, sessionId } = this;
     let lastSeenUnixMs = deps.nowUnixMs();
+    let looking = false;
     const look = async (): Promise<void> => {
+      if (looking) return;
+      looking = true;
       try {
         if (await deps.store.clients.isAttached(sessionId)) lastSeenUnixMs = deps.nowUnixMs();
       } catch {
         lastSeenUnixMs = deps.nowUnixMs(); // Redis is away: nothing is known
       }
+      looking = false;
       if (this.#timer !== timer || deps.nowUnixMs() - lastSeenUnixMs < graceMs) return;
       this.stop();
       onAbsent();
     };
-    const timer = setInterval(() => void look(), Math.min(POLL_MS, Math.max(graceMs, 1)));
+    const timer = setInterval(
+      () => void look(),
+      Math.min(POLL_MS, Math.max(graceMs, SHORTEST_POLL_MS)),
+    );
     this.#timer = timer;
   }
 

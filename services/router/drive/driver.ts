@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { FleetMember } from '../../domain/fleet.js';
 import { ServingError } from '../../domain/serving-error.js';
 import {
@@ -25,6 +26,9 @@ import { watchUndriven } from './take-over.js';
 
 /** How long a turn's end may take to be written down. */
 const TURN_END_MS = 1_000;
+/** Tries to tell another driver of a cancel, while the session changes under it. */
+const TELL_TRIES = 20;
+const TELL_PAUSE_MS = 50;
 
 export interface DriverLimits extends HeaderLimits {
   /** Sessions that one router drives at a time, kept ones included. */
@@ -56,8 +60,8 @@ export interface KeptTurn extends OpenedSession {
 /** The sessions that this router drives. */
 export class Driver {
   readonly #runs = new Map<string, SessionRun>();
-  /** Sessions between their header and their place in #runs. */
-  readonly #opening = new Set<Promise<OpenedSession>>();
+  /** Sessions between their header and their place in #runs, with their tenants. */
+  readonly #opening = new Map<Promise<unknown>, string>();
   readonly #transfer: SessionTransfer;
   #shuttingDown = false;
   readonly #stops: (() => void)[];
@@ -85,9 +89,15 @@ export class Driver {
    * @throws ServingError refusals; nothing has happened then
    */
   async open(header: GenerationHeader, call: CallFacts): Promise<OpenedSession> {
+    return this.#place(header.tenant, async () => this.#open(header, call));
+  }
+
+  /** Counts a session from before its first step on, so that a burst passes no limit. */
+  async #place<T>(tenant: string, open: () => Promise<T>): Promise<T> {
     this.#refuseWhenFull();
-    const opening = this.#open(header, call);
-    this.#opening.add(opening);
+    this.#refuseTenantWhenFull(tenant);
+    const opening = open();
+    this.#opening.set(opening, tenant);
     const opened = (): boolean => this.#opening.delete(opening);
     opening.then(opened, opened);
     return opening;
@@ -98,7 +108,6 @@ export class Driver {
     const members = await deps.fleet.members();
     const model = servedModel(header.model, members);
     const checked = this.#check(header, model, call);
-    this.#refuseTenantWhenFull(checked.tenant);
     const policy = resolvePolicy(header, model);
     const sessionId = randomBytes(16).toString('hex');
     const tokens = checked.maxPromptTokens + checked.generation.stopping.maxNewTokens;
@@ -149,14 +158,16 @@ export class Driver {
     keepSessionMs: number,
   ): Promise<{ sessionId: string; keptUntilUnixMs: number; tokens: number }> {
     checkSessionId(sessionId);
-    this.#refuseWhenFull();
+    if (this.#shuttingDown) throw shuttingDown();
     const source = await this.#bringHere(sessionId);
     await this.#idle(source);
     const wantedMs = keepSessionMs === 0 ? source.record.keepSessionMs : keepSessionMs;
     const keepMs = Math.min(wantedMs, this.limits.maxKeepSessionMs);
-    const placed = await forkSession(source.record, keepMs, this.deps);
-    const { record } = placed;
-    this.#drive(placed).adopt();
+    const { record } = await this.#place(source.record.tenant, async () => {
+      const placed = await forkSession(source.record, keepMs, this.deps);
+      this.#drive(placed).adopt();
+      return placed;
+    });
     const { historyTokens: tokens, keepUntilUnixMs } = record;
     return { sessionId: record.sessionId, keptUntilUnixMs: keepUntilUnixMs ?? 0, tokens };
   }
@@ -185,7 +196,7 @@ export class Driver {
     const record = await this.deps.store.records.load(sessionId);
     // Whoever drives it notices by itself that nobody relays any more.
     if (record === null || record.state === 'kept' || record.onDisconnect === 'keep') return;
-    await this.#tellElsewhere(record, reason);
+    await this.#tellElsewhere(sessionId, reason);
   }
 
   /**
@@ -198,10 +209,7 @@ export class Driver {
     const error = new ServingError('CANCELLED', 'the session was cancelled');
     const run = this.find(sessionId) ?? (await this.#adopt(sessionId));
     if (run !== null) return run.end(error);
-    const record = await this.#load(sessionId);
-    if (ENDED_STATES.has(record.state)) return false;
-    if (record.state === 'kept') return (await this.#bringHere(sessionId)).end(error);
-    return this.#tellElsewhere(record, error);
+    return this.#tellElsewhere(sessionId, error);
   }
 
   /**
@@ -226,7 +234,7 @@ export class Driver {
   async shutDown(uploadGraceMs: number): Promise<void> {
     this.#shuttingDown = true;
     for (const stop of this.#stops) stop();
-    await Promise.allSettled(this.#opening);
+    await Promise.allSettled(this.#opening.keys());
     const error = shuttingDown();
     await Promise.allSettled(
       [...this.#runs.values()].map(async (run) => run.leave(error, uploadGraceMs)),
@@ -302,13 +310,22 @@ export class Driver {
     } else await run.leave(shuttingDown(), 0);
   }
 
-  /** Its driver follows the event stream and ends the session when it reads this. */
-  async #tellElsewhere(record: SessionRecord, error: ServingError): Promise<boolean> {
-    const { sessionId, epoch } = record;
+  /**
+   * Its driver follows the event stream and ends the session when it reads this.
+   * @returns false if it had ended before
+   */
+  async #tellElsewhere(sessionId: string, error: ServingError): Promise<boolean> {
     const { code, message, details } = error;
     const event = { type: 'error', code, message, details } as const;
-    const appended = await this.deps.store.events.append(sessionId, epoch, event);
-    return typeof appended === 'number';
+    for (let attempt = 1; attempt <= TELL_TRIES; attempt += 1) {
+      const { epoch, state } = await this.#load(sessionId);
+      if (ENDED_STATES.has(state)) return false;
+      if (state === 'kept') return (await this.#bringHere(sessionId)).end(error);
+      const appended = await this.deps.store.events.append(sessionId, epoch, event);
+      if (typeof appended === 'number') return true;
+      await delay(TELL_PAUSE_MS); // a new plan, or a turn's end that is being written down
+    }
+    throw sessionBusy();
   }
 
   #check(header: GenerationHeader, model: ServedModel, call: CallFacts): CheckedHeader {
@@ -345,7 +362,8 @@ export class Driver {
   }
 
   #refuseTenantWhenFull(tenant: string): void {
-    const own = [...this.#runs.values()].filter(({ record }) => record.tenant === tenant);
+    const driven = [...this.#runs.values()].map(({ record }) => record.tenant);
+    const own = [...driven, ...this.#opening.values()].filter((each) => each === tenant);
     refuseTenantAtLimit(tenant, own.length, this.limits.maxSessionsPerTenant);
   }
 

@@ -6,6 +6,7 @@ import { reserveEvicting } from '../admission/evict-kept.js';
 import { storeFull } from '../admission/reserve-lane.js';
 import { nextCut } from '../plan/plan-prefill-chunks.js';
 import type { DriveDeps } from './drive-deps.js';
+import { renewLease } from './renew-lease.js';
 import { linkSegments } from './reuse-segments.js';
 import type { PlacedRecord } from './session-run.js';
 
@@ -41,6 +42,7 @@ export async function forkSession(
     throw storeFull(bytes, tokens, source.model);
   }
   const signal = AbortSignal.timeout(FORK_TIMEOUT_MS);
+  const stopLease = renewLease(sessionId, deps, () => undefined);
   try {
     await records.create(record, deps.driverId);
     const linked = await linkSegments(
@@ -58,6 +60,8 @@ export async function forkSession(
   } catch (error) {
     await undo(record, worker.address, deps);
     throw error;
+  } finally {
+    stopLease(); // whoever drives the twin renews it from here on
   }
 }
 

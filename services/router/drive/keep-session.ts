@@ -9,13 +9,15 @@ const REPUBLISH_MS = 1_800_000;
 /** Gives back what was reserved for a longer prompt. */
 export async function giveBackUnused(session: DrivenSession): Promise<void> {
   const { record, deps, worker } = session;
-  if (worker === null) return;
+  const before = record.reservation;
+  if (worker === null || worker.storeId !== before?.storeId) return;
   const tokens = record.receivedTokens + record.generation.stopping.maxNewTokens;
   const { reservations } = deps.store;
   const reservation = await session.surely(async () =>
     shrinkReservation(session.record, worker, tokens, reservations),
   );
-  if (reservation !== session.record.reservation) await session.change({ reservation });
+  // A new plan may have moved it meanwhile.
+  await session.change((now) => (now.reservation === before ? { reservation } : {}));
 }
 
 /** Writes a turn's answer down: another decode, or a longer turn's lane, must find it there. */

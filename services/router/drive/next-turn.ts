@@ -6,6 +6,7 @@ import type { CheckedHeader } from '../admission/check-header.js';
 import { reserveTurn } from '../admission/reserve-turn.js';
 import { PromptTokens } from './prompt-tokens.js';
 import type { DrivenSession } from './driven-session.js';
+import { requireOwn } from './lease-check.js';
 import { findLane, newPlan } from './new-plan.js';
 import type { RecordChange } from './record-keeper.js';
 
@@ -42,6 +43,7 @@ export async function openNextTurn(
   };
   const lane = byLane ? await findLane(session, reservation) : null;
   if (byLane && lane === null) throw noLane(record.model);
+  await requireOwn(session);
   await events.beginTurn(sessionId);
   await ids.put(sessionId, beginToken, tokenIds);
   const change = { ...turnChange(header), turn, reservation };

@@ -1,4 +1,3 @@
-import { type ServingError } from '../../domain/serving-error.js';
 import type { PrefixDonor } from '../../domain/session-store.js';
 import type { TokenRange } from '../../domain/token-range.js';
 import { extendPrefixChain, prefixChainStart } from '../../platform/prefix-chain.js';
@@ -52,21 +51,22 @@ async function link(session: DrivenSession, donor: PrefixDonor): Promise<boolean
     ...{ sessionId, epoch: record.epoch, beginToken, endToken },
     ...{ sourceSessionId: donor.sessionId, sourceEpoch: donor.epoch },
   };
-  try {
-    const linked = await deps.workers.reuseSegments(worker.address, call, signal);
-    const segments = linked.map((segment) => ({ stage: 0, ...segment }));
-    await session.change((now) => ({
-      nextToken: endToken,
-      receivedTokens: session.tokens.received,
-      segments: [...now.segments, ...segments],
-      origins: [...now.origins, { beginToken, endToken, fingerprint }],
-      turn: { ...now.turn, cachedTokens: endToken },
-    }));
-  } catch (error) {
-    if (signal.aborted) throw error;
-    deps.log.info({ err: error as ServingError, sessionId }, 'a prefix was not linked');
-    return false;
-  }
+  const linked = await deps.workers
+    .reuseSegments(worker.address, call, signal)
+    .catch((error: unknown) => {
+      if (signal.aborted) throw error;
+      deps.log.info({ err: error, sessionId }, 'a prefix was not linked');
+      return null;
+    });
+  if (linked === null) return false;
+  const segments = linked.map((segment) => ({ stage: 0, ...segment }));
+  await session.change((now) => ({
+    nextToken: endToken,
+    receivedTokens: session.tokens.received,
+    segments: [...now.segments, ...segments],
+    origins: [...now.origins, { beginToken, endToken, fingerprint }],
+    turn: { ...now.turn, cachedTokens: endToken },
+  }));
   deps.metrics.prefixReused(endToken - beginToken);
   await tellProgress(session);
   return true;

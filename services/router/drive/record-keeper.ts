@@ -1,4 +1,5 @@
 import { ServingError } from '../../domain/serving-error.js';
+import { canonicalJson } from '../../platform/fingerprint.js';
 import type { SessionRecord } from '../../domain/session-record.js';
 import type { SessionRecords } from '../../domain/session-store.js';
 
@@ -45,13 +46,17 @@ export class RecordKeeper {
     if (lease === 'elsewhere') throw new LeaseLost(`session ${sessionId} has another driver`);
     const found = lease === 'gone' ? null : await this.records.load(sessionId);
     if (found === null) throw sessionLost();
-    // A write whose answer was lost shows up as a newer revision of our own.
-    if (found.revision > this.record.revision + 1) {
-      throw new LeaseLost(`session ${found.sessionId} was changed by another driver`);
+    // A write whose answer was lost is there as it was sent.
+    if (canonicalJson(found) === canonicalJson({ ...next, revision: this.record.revision + 1 })) {
+      this.record = found;
+      return;
     }
-    this.record = found;
-    const again = await this.records.compareAndSet(found, { ...found, ...next }, this.driverId);
-    if (again === null) throw new LeaseLost(`session ${found.sessionId} was changed meanwhile`);
+    // The lease had run out, and nobody took it; or somebody did, and knows more than this copy.
+    if (found.revision !== this.record.revision) {
+      throw new LeaseLost(`session ${sessionId} was changed by another driver`);
+    }
+    const again = await this.records.compareAndSet(found, next, this.driverId);
+    if (again === null) throw new LeaseLost(`session ${sessionId} was changed meanwhile`);
     this.record = again;
   }
 }

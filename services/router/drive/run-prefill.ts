@@ -1,5 +1,6 @@
 import { type PrefillJob, prefillJobId, type PrefillJobResult } from '../../domain/prefill-job.js';
 import { ServingError } from '../../domain/serving-error.js';
+import type { TurnRecord } from '../../domain/session-record.js';
 import type { TokenRange } from '../../domain/token-range.js';
 import { chargedTokens, shareOf } from '../admission/charged-tokens.js';
 import { clipPromptLogprobs, nextChunk } from '../plan/plan-prefill-chunks.js';
@@ -26,10 +27,13 @@ export async function runPrefill(session: DrivenSession, reuse: PrefixReuse): Pr
   await session.change({ state: 'sealing' });
   const end = tokens.received;
   if (!sealed) await runJob(session, 'seal', { beginToken: end, endToken: end });
-  await session.change(({ turn }) => ({
-    sealedTokens: end,
-    turn: { ...turn, endToken: end, prefilledUnixMs: session.deps.nowUnixMs() },
-  }));
+  await session.change(({ turn }) => ({ sealedTokens: end, turn: prefilled(turn, end, session) }));
+}
+
+/** A turn that decode appended lies behind the seal: a new plan changes nothing of it. */
+function prefilled(turn: TurnRecord, end: number, { deps }: DrivenSession): TurnRecord {
+  if (turn.beginToken >= end) return turn;
+  return { ...turn, endToken: end, prefilledUnixMs: deps.nowUnixMs() };
 }
 
 /** @returns whether the prompt is sealed with it */

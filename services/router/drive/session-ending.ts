@@ -54,7 +54,8 @@ export class SessionEnding {
     await Promise.all([this.#free(), this.#removeJob()]);
     await work;
     // A call that was on its way when the signal came may have arrived after the release.
-    if (state !== 'kept' && !ENDED_STATES.has(state)) {
+    const opened = state !== 'kept' || this.session.record.state !== 'kept';
+    if (opened && !ENDED_STATES.has(state)) {
       await this.#removeJob();
       await this.#free();
     }

@@ -15,3 +15,15 @@ export function notResumed(): ServingError {
 export function sessionBusy(): ServingError {
   return new ServingError('SESSION_BUSY', 'the session is not idle; wait for its last turn to end');
 }
+
+export function uploadCut(): ServingError {
+  return new ServingError('UPLOAD_LOST', 'the client went before the upload was complete');
+}
+
+export function drivenElsewhere(): ServingError {
+  return new ServingError(
+    'SHUTTING_DOWN',
+    'another router drives the session now; go on with Resume',
+    { retryAfterMs: 0 },
+  );
+}

@@ -7,17 +7,25 @@ import { ClientWatch } from './client-watch.js';
 import type { DriveDeps } from './drive-deps.js';
 import { driveTurn } from './drive-turn.js';
 import { DrivenSession } from './driven-session.js';
-import { closeTurn, giveBackUnused, KeptOffer, lastTokenOf } from './keep-session.js';
+import { closeTurn, KeptOffer, lastTokenOf } from './keep-session.js';
 import type { KeptState } from './kept-state.js';
 import { Alarm } from './long-timer.js';
 import { openNextTurn } from './next-turn.js';
 import { PrefixReuse } from './prefix-reuse.js';
 import { PromptTokens } from './prompt-tokens.js';
+import { isElsewhere } from './lease-check.js';
 import { LeaseLost, RecordKeeper, sessionLost } from './record-keeper.js';
 import { settledWithin } from './redis-gap.js';
 import { renewLease } from './renew-lease.js';
 import { SessionEnding } from './session-ending.js';
-import { notResumed, sessionBusy, uploadLost } from './session-errors.js';
+import {
+  drivenElsewhere,
+  notResumed,
+  sessionBusy,
+  uploadCut,
+  uploadLost,
+} from './session-errors.js';
+import { SessionUpload } from './session-upload.js';
 import { acceptedEvent } from './turn-calls.js';
 import { TurnFollower } from './turn-follower.js';
 
@@ -44,6 +52,7 @@ export class SessionRun {
   readonly #clientWatch: ClientWatch;
   readonly #offer: KeptOffer;
   #kept: KeptState | null = null;
+  readonly #upload: SessionUpload;
   readonly #end: SessionEnding;
 
   /**
@@ -72,6 +81,9 @@ export class SessionRun {
     this.#deadline = new Alarm(deps.nowUnixMs);
     this.#clientWatch = new ClientWatch(sessionId, deps);
     this.#offer = new KeptOffer(this.#session);
+    this.#upload = new SessionUpload(this.#session, (error) => {
+      this.#failed(error);
+    });
     this.#end = new SessionEnding(this.#session, onGone, stopped);
   }
 
@@ -94,10 +106,7 @@ export class SessionRun {
 
   /** Begins a new session. The record must exist, with this driver's lease. */
   start(): void {
-    this.#session.uploadEnd = new Promise((resolve, reject) => {
-      this.#uploadEnded = { resolve, reject };
-    });
-    this.#session.uploadEnd.catch(() => undefined);
+    this.#upload.open();
     this.#hold();
     this.#run(async () => {
       await this.#accept();
@@ -128,63 +137,22 @@ export class SessionRun {
 
   /** Prompt ids, in order. @throws ServingError PROMPT_TOO_LONG past the reservation */
   offer(ids: Uint32Array, waitingTokens: number): void {
-    this.#aborter.signal.throwIfAborted();
-    const { maxPromptTokens } = this.record;
-    const { tokens } = this.#session;
-    if (tokens.received + ids.length + waitingTokens > maxPromptTokens) {
-      throw new ServingError(
-        'PROMPT_TOO_LONG',
-        `the prompt passes max_prompt_tokens (${String(maxPromptTokens)}) at this part; ask for more in the header`,
-        {
-          fieldViolations: [
-            { field: 'max_prompt_tokens', description: 'at least the length of the prompt' },
-          ],
-        },
-      );
-    }
-    tokens.append(ids);
+    this.#upload.offer(ids, waitingTokens);
   }
 
   /** The prompt is complete. @throws ServingError EMPTY_PROMPT */
   closeUpload(): void {
-    this.#aborter.signal.throwIfAborted();
-    const { tokens } = this.#session;
-    if (tokens.received === 0) {
-      throw new ServingError(
-        'EMPTY_PROMPT',
-        'the prompt has no tokens; send at least one part with content',
-      );
-    }
-    tokens.close();
-    this.#promptIsComplete().then(this.#uploadEnded.resolve, (error: unknown) => {
-      this.#uploadEnded.reject(error);
-      this.#failed(error);
-    });
-  }
-
-  #uploadEnded: { resolve: () => void; reject: (error: unknown) => void } = {
-    resolve: () => undefined,
-    reject: () => undefined,
-  };
-
-  /** From here on another router can take the session over. Also gives back what is not needed. */
-  async #promptIsComplete(): Promise<void> {
-    const session = this.#session;
-    await session.surely(async () => session.tokens.keepAll());
-    const receivedTokens = session.tokens.received;
-    await session.change(({ state, turn }) => ({
-      state: state === 'uploading' ? 'prefilling' : state,
-      turn: { ...turn, endToken: receivedTokens },
-      receivedTokens,
-      uploadClosed: true,
-    }));
-    await giveBackUnused(session);
+    this.#upload.close();
   }
 
   /** The client is gone: acts as the header said. */
   disconnected(reason: ServingError): void {
     const { onDisconnect, resumeGraceMs, state } = this.record;
     if (state === 'kept' || this.#ending !== null) return;
+    if (!this.#session.tokens.closed && onDisconnect === 'keep') {
+      this.#detach(this.end(uploadCut())); // nobody can complete it
+      return;
+    }
     if (onDisconnect === 'cancel' || reason.code === 'DEADLINE_EXCEEDED') {
       this.#detach(this.end(reason));
       return;
@@ -202,7 +170,7 @@ export class SessionRun {
       return false;
     }
     this.#stop(error);
-    this.#ending = this.#end.fail(error, this.#work);
+    this.#ending = this.#unlessElsewhere(async () => this.#end.fail(error, this.#work));
     await this.#ending;
     return true;
   }
@@ -224,8 +192,11 @@ export class SessionRun {
     this.#stop(error);
     await settledWithin(uploadGraceMs, this.#work);
     this.#end.leftUntold(error);
-    await this.deps.store.records.dropLease(this.sessionId, this.deps.driverId);
-    this.onGone();
+    try {
+      await this.deps.store.records.dropLease(this.sessionId, this.deps.driverId);
+    } finally {
+      this.onGone();
+    }
   }
 
   /** Frees a kept session. @returns false if it was not kept */
@@ -237,19 +208,29 @@ export class SessionRun {
 
   /**
    * Another turn on a kept session.
+   * @param kept what its ids were encoded for
    * @returns sequence after which the turn's events come
    * @throws ServingError SESSION_BUSY, SESSION_ENDED, VALUE_STORE_FULL, PROMPT_TOO_LONG; the session
    *   is then kept as before
    */
-  async nextTurn(tokenIds: readonly number[], header: CheckedHeader): Promise<number> {
-    const { kept } = this;
-    if (kept === null) throw sessionBusy();
+  async nextTurn(
+    tokenIds: readonly number[],
+    header: CheckedHeader,
+    kept: KeptState,
+  ): Promise<number> {
+    if (this.kept !== kept) throw sessionBusy();
     this.#kept = null; // no other turn, no release by time
     this.#keeping.stop();
     try {
       const ids = Uint32Array.from(tokenIds);
-      await openNextTurn(this.#session, ids, header, kept.lastSequence);
+      const opening = openNextTurn(this.#session, ids, header, kept.lastSequence);
+      this.#work = opening.catch(() => undefined);
+      await opening;
     } catch (error) {
+      if (error instanceof LeaseLost) {
+        this.#failed(error);
+        throw drivenElsewhere();
+      }
       if (this.#ending === null) this.#keep(kept, this.record.keepUntilUnixMs ?? 0);
       throw error;
     }
@@ -295,7 +276,7 @@ export class SessionRun {
 
   async #driveTurn(isNew: boolean): Promise<void> {
     const session = this.#session;
-    const follower = new TurnFollower(session);
+    const follower = new TurnFollower(session, isNew);
     if (!isNew) await follower.seen();
     const reuse = new PrefixReuse(session, isNew);
     const { keptUntilUnixMs, lastSequence } = await driveTurn(session, follower, reuse);
@@ -345,8 +326,18 @@ export class SessionRun {
 
   async #finish(): Promise<void> {
     this.#stop(new ServingError('SESSION_ENDED', 'the session has ended'));
-    this.#ending = this.#end.finish();
+    this.#ending = this.#unlessElsewhere(async () => this.#end.finish());
     await this.#ending;
+  }
+
+  /** A driver that stood still may have lost the session without knowing: it must not end it then. */
+  async #unlessElsewhere(end: () => Promise<void>): Promise<void> {
+    if (!(await isElsewhere(this.#session))) {
+      await end();
+      return;
+    }
+    this.#end.leftUntold(drivenElsewhere());
+    this.onGone();
   }
 
   #stop(reason: ServingError): void {
@@ -377,12 +368,12 @@ export class SessionRun {
   /** Another driver has the session: stop without touching it. */
   #abandon(error: LeaseLost): void {
     this.deps.log.warn({ sessionId: this.sessionId, reason: error.message }, 'session given up');
+    const { records } = this.deps.store;
     this.#ending = Promise.resolve();
-    const elsewhere = new ServingError(
-      'SHUTTING_DOWN',
-      'another router drives the session now; go on with Resume',
-    );
-    this.#stop(elsewhere);
+    this.#stop(drivenElsewhere());
+    // Held without the record's latest state it would keep the others from going on.
+    this.#detach(records.dropLease(this.sessionId, this.deps.driverId));
+    this.#end.leftUntold(drivenElsewhere());
     this.onGone();
   }
 

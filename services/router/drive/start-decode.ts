@@ -13,6 +13,7 @@ const TRY_ANOTHER: ReadonlySet<ErrorCode> = new Set([
   'DECODE_LOST',
   'SHUTTING_DOWN',
   'TOO_MANY_SESSIONS',
+  'VALUE_STORE_FULL',
 ]);
 
 /** Heartbeats alone say how busy a decode is. */
@@ -53,6 +54,7 @@ export async function startDecode(
     follower.beginAttempt();
     try {
       await start(session, decode, history);
+      if (holder !== null && holder.memberId !== decode.memberId) freeOld(session, holder);
       return decode;
     } catch (error) {
       if (!(error instanceof ServingError) || !TRY_ANOTHER.has(error.code)) throw error;
@@ -60,6 +62,13 @@ export async function startDecode(
       avoided = new Set([...avoided, processOf(decode)]);
     }
   }
+}
+
+/** It refused the turn, and still holds the session. */
+function freeOld({ deps, sessionId }: DrivenSession, holder: FleetMember): void {
+  deps.decodes.releaseSession(holder.address, sessionId).catch((error: unknown) => {
+    deps.log.info({ err: error, sessionId }, 'a decode was not told that another one goes on');
+  });
 }
 
 async function start(

@@ -26,7 +26,7 @@ export function makeResume(deps: RouterDeps): ServerStream<ResumeRequest__Output
       endsLastTurn(sessionId, event, deps.store, context.signal);
     const last = await eventAt(sessionId, afterSequence, deps.store);
     if (last?.event.type === 'error') throw errorOf(last.event);
-    if (last !== null && (await isLast(last))) return;
+    if (last === null ? await isIdle(sessionId, deps.store) : await isLast(last)) return;
 
     const silence = watchForSilentEnd(sessionId, afterSequence, deps);
     const onClientGone = (reason: ServingError): void => {
@@ -73,6 +73,15 @@ async function checkPlace(sessionId: string, after: string, store: SessionStore)
   throw new ServingError('BAD_REQUEST', `after_sequence ${description}`, {
     fieldViolations: [{ field: 'after_sequence', description }],
   });
+}
+
+/** A fork that has had no turn yet has no events, and none will come of themselves. */
+async function isIdle(sessionId: string, { records, events }: SessionStore): Promise<boolean> {
+  const [record, last] = await Promise.all([
+    records.load(sessionId),
+    events.lastSequence(sessionId),
+  ]);
+  return record?.state === 'kept' && last === 0;
 }
 
 async function eventAt(

@@ -66,7 +66,7 @@ async function continueSession(
   const encoder = new PromptEncoder(tokenizer, model.vocabSize, kept);
   const tokenIds = await collectTurn(parts, encoder, model.maxPositions - kept.tokens);
   context.signal.throwIfAborted();
-  const afterSequence = await run.nextTurn(tokenIds, checked);
+  const afterSequence = await run.nextTurn(tokenIds, checked, kept);
   return { sessionId, events: turnEvents(run, afterSequence, context, deps) };
 }
 
