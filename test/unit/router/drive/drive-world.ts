@@ -195,7 +195,7 @@ export class DriveWorld {
   ): Promise<SessionRun> {
     const call = { deadlineUnixMs: null, traceparent: null };
     const turn = await driver.continueKept({ ...HEADER, ...header }, sessionId, call);
-    await turn.run.nextTurn(turnIds, turn.checked);
+    await turn.run.nextTurn(turnIds, turn.checked, turn.kept);
     return turn.run;
   }
 

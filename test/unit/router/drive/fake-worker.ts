@@ -23,6 +23,11 @@ export class FakeValueStore {
     this.#segments.set(key, [...(this.#segments.get(key) ?? []), segment]);
   }
 
+  has(sessionId: string, epoch: number, beginToken: number): boolean {
+    const segments = this.#segments.get(`${sessionId}-${String(epoch)}`) ?? [];
+    return segments.some((segment) => segment.beginToken === beginToken);
+  }
+
   /** @throws ServingError SESSION_NOT_FOUND if the source has not all of them */
   link(call: ReuseSegmentsCall): ReusedSegment[] {
     const { sessionId, epoch, sourceSessionId, sourceEpoch, beginToken, endToken } = call;
@@ -55,6 +60,7 @@ export class FakeValueStore {
  * their session is released.
  */
 export class FakeWorker implements WorkerPeers {
+  /** Those that it ran: a chunk that is finished answers at once. */
   readonly jobs: PrefillJob[] = [];
   readonly releases: { sessionId: string; epoch: number }[] = [];
   readonly reuses: ReuseSegmentsCall[] = [];
@@ -78,8 +84,13 @@ export class FakeWorker implements WorkerPeers {
   }
 
   async #run(job: PrefillJob): Promise<PrefillJobResult> {
-    this.jobs.push(job);
     const { sessionId, epoch, kind, beginToken, endToken } = job;
+    const bytes = (endToken - beginToken) * KV_BYTES_PER_TOKEN;
+    const result = { beginToken, endToken, bytes, engineMicros: 1, sealed: false };
+    if (kind === 'prefill' && this.valueStore.has(sessionId, epoch, beginToken)) {
+      return { ...result, alreadyDone: true };
+    }
+    this.jobs.push(job);
     const aborted = new Promise<never>((_, reject) => {
       this.#aborts.set(sessionId, reject);
     });
@@ -89,9 +100,8 @@ export class FakeWorker implements WorkerPeers {
       if (!(error instanceof ServingError)) throw error;
       throw new Error(JSON.stringify({ code: error.code, message: error.message }));
     }
-    const bytes = (endToken - beginToken) * KV_BYTES_PER_TOKEN;
     if (kind === 'prefill') this.valueStore.add(sessionId, epoch, { beginToken, endToken, bytes });
-    return { beginToken, endToken, bytes, engineMicros: 1, alreadyDone: false, sealed: false };
+    return { ...result, alreadyDone: false };
   }
 
   async releaseSession(_address: string, sessionId: string, epoch: number): Promise<void> {

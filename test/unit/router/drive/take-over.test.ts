@@ -155,10 +155,10 @@ describe('a session whose router was killed', () => {
     const { sessionId } = await world.generate(first, PROMPT);
     await world.until(sessionId, (event) => event.type === 'token' && event.index === 1);
     await world.inState(sessionId, 'decoding');
-    await takenOver(sessionId, async () =>
-      world.announce([fakeMember('worker'), fakeMember('decode', { memberId: 'decode-2' })]),
-    );
-    world.decode('decode-2').answer = ANSWER;
+    await takenOver(sessionId, async () => {
+      await world.announce([fakeMember('worker'), fakeMember('decode', { memberId: 'decode-2' })]);
+      world.decode('decode-2').answer = ANSWER;
+    });
     assert.deepEqual((await world.answer(sessionId)).ids, ANSWER);
     const [start] = world.decode('decode-2').starts;
     assert.deepEqual(start?.historyTokenIds, [10, 11]);
