@@ -1,14 +1,20 @@
 import type { DecodeItem, DecodeItemResult } from '../../../native/ts/index.js';
 import type { ErrorCode } from '../../domain/serving-error.js';
-import type { PromptLogprob, SessionEvent, TurnReport } from '../../domain/session-event.js';
+import type {
+  ErrorEvent,
+  InterruptedEvent,
+  PromptLogprob,
+  SessionEvent,
+  TurnReport,
+} from '../../domain/session-event.js';
 import { acceptToken, type AnswerEnd, type EndRules } from './accept-token.js';
 import type { BatchSession } from './batch-session.js';
 import type { DecodeEngine } from './decode-engine.js';
 import type { EventPublisher } from './event-publisher.js';
-import { planStep } from './plan-step.js';
+import { planStep, type StepPlan } from './plan-step.js';
 import { privateKvBytes } from './private-memory.js';
 import type { RunningTurn } from './turn.js';
-import { failureEvent } from './turn-failure.js';
+import { failureEvent, noMemoryLeft, tooLargeForMemory } from './turn-failure.js';
 import { turnReport } from './turn-report.js';
 
 export interface DecodeLoopOptions {
@@ -106,13 +112,7 @@ export class DecodeLoop {
       await this.options.publisher.room();
       this.#endLate();
       const plan = planStep(this.#sessions, this.options);
-      for (const session of plan.overMemory) {
-        this.#fail(
-          session,
-          'VALUE_STORE_FULL',
-          'decode has no private memory left for this session',
-        );
-      }
+      this.#makeRoom(plan);
       if (plan.batch.length === 0) {
         await new Promise<void>((resolve) => {
           this.#wake = resolve;
@@ -249,14 +249,23 @@ export class DecodeLoop {
     this.#publish(session, { type: 'finished', finishReason, text, report, keptUntilUnixMs });
   }
 
-  /** Ends one session with an error event, or gives its turn back; the others go on. */
   #fail(session: BatchSession, code: ErrorCode, message: string): void {
-    const event = failureEvent(code, message);
-    this.options.onFailed(code);
-    if (event.type === 'interrupted') this.options.onHandedBack(code);
+    this.#end(session, failureEvent(code, message));
+  }
+
+  /** Ends one session with an error event, or gives its turn back; the others go on. */
+  #end(session: BatchSession, event: ErrorEvent | InterruptedEvent): void {
+    this.options.onFailed(event.code);
+    if (event.type === 'interrupted') this.options.onHandedBack(event.code);
     session.turn = null;
     void this.#close(session);
     this.#publish(session, event);
+  }
+
+  /** What another decode, or this one later, has room for is given back; the rest ends. */
+  #makeRoom({ overMemory, tooLarge }: StepPlan): void {
+    for (const session of overMemory) this.#end(session, noMemoryLeft());
+    for (const session of tooLarge) this.#end(session, tooLargeForMemory());
   }
 
   #endLate(): void {

@@ -18,3 +18,15 @@ export function failureEvent(code: ErrorCode, message: string): InterruptedEvent
   const details = code === 'VALUE_STORE_FULL' ? PRIVATE_MEMORY_DETAILS : {};
   return { type: 'error', code, message, details };
 }
+
+/** Of a turn that goes on where, or when, others leave it the memory. */
+export function noMemoryLeft(): InterruptedEvent {
+  const message = 'decode has no private memory left for this session beside the others';
+  return { type: 'interrupted', code: 'VALUE_STORE_FULL', message };
+}
+
+/** Of a turn that would not even fit alone. */
+export function tooLargeForMemory(): ErrorEvent {
+  const message = "the session alone would take more than decode's private memory";
+  return { type: 'error', code: 'VALUE_STORE_FULL', message, details: PRIVATE_MEMORY_DETAILS };
+}

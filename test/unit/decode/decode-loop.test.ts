@@ -193,19 +193,70 @@ test('a session past its deadline leaves with DEADLINE_EXCEEDED', async () => {
   await world.stop();
 });
 
-test('a session that would pass the private memory ends; the others go on', async () => {
-  const world = makeLoop({ maxPrivateBytes: 2 * PAGE_BYTES });
-  // Two partial pages fill the limit; the first is one token short of needing another.
-  world.loop.join(await begun('a', turn({}), 1023));
-  world.loop.join(await begun('b', turn({}), 700));
+test('where memory runs out, the newest session that grows is given back; the others go on', async () => {
+  const handedBack: string[] = [];
+  const world = makeLoop({
+    maxPrivateBytes: 4 * PAGE_BYTES,
+    onHandedBack: (code) => handedBack.push(code),
+  });
+  // Four partial pages fill the limit; two of them are one token short of needing another.
+  const sessions = await Promise.all([
+    begun('old', turn({}), 1023),
+    begun('still', turn({}), 700),
+    begun('new', turn({}), 1023),
+    begun('newest', turn({}), 700),
+  ]);
+  for (const joining of sessions) world.loop.join(joining);
   for (let step = 0; step < 4; step++) (await world.step()).end();
   await world.settle();
-  const last = world.events('a').at(-1);
+  const given = world.events('new');
+  assert.deepEqual(
+    given.map(({ type }) => type),
+    ['token', 'token', 'interrupted'],
+    'after its tokens',
+  );
+  const last = given.at(-1);
+  assert.equal(last?.type === 'interrupted' && last.code, 'VALUE_STORE_FULL');
+  assert.deepEqual(world.closed, ['new'], 'its memory is free');
+  assert.deepEqual(handedBack, ['VALUE_STORE_FULL']);
+  for (const id of ['old', 'still', 'newest']) {
+    assert.deepEqual(
+      world.events(id).map(({ type }) => type),
+      ['token', 'token', 'token', 'token'],
+      id,
+    );
+  }
+  await world.stop();
+});
+
+test('a session that grows is given back even if it is the oldest, where no other grows', async () => {
+  const world = makeLoop({ maxPrivateBytes: 2 * PAGE_BYTES });
+  const old = await begun('old', turn({}), 1023);
+  const young = await begun('young', turn({}), 700);
+  for (const joining of [old, young]) world.loop.join(joining);
+  for (let step = 0; step < 4; step++) (await world.step()).end();
+  await world.settle();
+  const last = world.events('old').at(-1);
+  assert.equal(last?.type === 'interrupted' && last.code, 'VALUE_STORE_FULL');
+  assert.deepEqual(world.closed, ['old']);
+  assert.equal(world.events('young').at(-1)?.type, 'token');
+  await world.stop();
+});
+
+test('a session that would not even fit alone ends; it takes no other with it', async () => {
+  const world = makeLoop({ maxPrivateBytes: 2 * PAGE_BYTES });
+  const grown = session('grown', 1023);
+  grown.beginTurn(turn({}), new Uint32Array(1026).fill(120), letters);
+  world.loop.join(grown);
+  world.loop.join(await begun('small', turn({}), 700));
+  for (let step = 0; step < 18; step++) (await world.step()).end();
+  await world.settle();
+  const last = world.events('grown').at(-1);
   assert.ok(last?.type === 'error' && last.code === 'VALUE_STORE_FULL');
   assert.ok((last.details.retryAfterMs ?? 0) > 0, 'says when to try again');
   assert.match(last.details.quota?.description ?? '', /DECODE_MAX_PRIVATE_BYTES/);
-  assert.deepEqual(world.closed, ['a']);
-  assert.equal(world.events('b').at(-1)?.type, 'token');
+  assert.deepEqual(world.closed, ['grown']);
+  assert.equal(world.events('small').at(-1)?.type, 'token');
   await world.stop();
 });
 
