@@ -64,8 +64,14 @@ faultTest('bytes are flipped again under the new plan: DATA_LOSS', async (random
   });
   await call.passes((CHUNKS[0]?.endToken ?? 0) + 1);
   while (!end.came) {
-    const { epoch, nextToken } = await faults.record(call.sessionId);
-    if (nextToken > 0) await flipWhileWorkerIsAway(call, epoch, 'k', random);
+    const { epoch, dataLosses } = await faults.record(call.sessionId);
+    if (faults.storeFiles().some((file) => isFirstSegment(file, call, epoch, 'k'))) {
+      await flipWhileWorkerIsAway(call, epoch, 'k', random);
+      await faults.recordWhere(
+        call.sessionId,
+        (now) => end.came || now.dataLosses > dataLosses || now.epoch > epoch,
+      );
+    }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   const { code, details } = await failure;
@@ -178,16 +184,9 @@ async function flipWhileWorkerIsAway(
 }
 
 /** Changes one bit of the first segment of a plan. */
-function flipByte(
-  { sessionId }: FaultCall,
-  epoch: number,
-  kind: 'k' | 'v',
-  random: FaultRandom,
-): void {
+function flipByte(call: FaultCall, epoch: number, kind: 'k' | 'v', random: FaultRandom): void {
   const files = faults.storeFiles();
-  const file = files.find(
-    (name) => name.startsWith(`${sessionId}/${epoch}-0-0-`) && name.endsWith(`.${kind}`),
-  );
+  const file = files.find((name) => isFirstSegment(name, call, epoch, kind));
   assert.ok(file, files.join('\n'));
   const descriptor = openSync(faults.storePath(file), 'r+');
   const { size } = fstatSync(descriptor);
@@ -198,6 +197,15 @@ function flipByte(
   byte.writeUInt8(byte.readUInt8() ^ (1 << random.integer(0, 8)));
   writeSync(descriptor, byte, 0, 1, at);
   closeSync(descriptor);
+}
+
+function isFirstSegment(
+  file: string,
+  { sessionId }: FaultCall,
+  epoch: number,
+  kind: 'k' | 'v',
+): boolean {
+  return file.startsWith(`${sessionId}/${epoch}-0-0-`) && file.endsWith(`.${kind}`);
 }
 
 async function survivesOneLoss(call: FaultCall): Promise<void> {
