@@ -6,12 +6,10 @@ import {
   generatedTokensTotal,
   interTokenSeconds,
   sessionsGauge,
-  storeBytesGauge,
   timePerOutputTokenSeconds,
 } from '../platform/metrics.js';
 import type { ErrorCode } from '../domain/serving-error.js';
 import type { TurnReport } from '../domain/session-event.js';
-import type { HostStatus } from '../engine-host/host-status.js';
 
 /** What the decode measures. */
 export interface DecodeMetrics {
@@ -24,7 +22,7 @@ export interface DecodeMetrics {
   /** A session goes on here, and so many tokens are run again for it. */
   readonly replayed: (tokens: number) => void;
   readonly released: (cancelToFreeMs: number) => void;
-  readonly holds: (sessions: number, status: HostStatus) => void;
+  readonly holds: (sessions: number) => void;
 }
 
 /** Every series is there from the start. */
@@ -41,7 +39,6 @@ export function decodeMetrics(registry: Registry, model: string): DecodeMetrics 
   const dataLoss = dataLossTotal(registry);
   const cancelToFree = cancelToFreeSeconds(registry);
   const openSessions = sessionsGauge(registry);
-  const storeBytes = storeBytesGauge(registry);
   const replayed = new Counter({
     name: 'longshadow_replayed_tokens_total',
     help: 'Tokens that were run again for sessions that another attempt had decoded',
@@ -79,10 +76,8 @@ export function decodeMetrics(registry: Registry, model: string): DecodeMetrics 
     released(cancelToFreeMs) {
       cancelToFree.observe({ phase: 'decode' }, cancelToFreeMs / 1000);
     },
-    holds(sessions, status) {
+    holds(sessions) {
       openSessions.set({ state: 'open' }, sessions);
-      storeBytes.set({ kind: 'mapped' }, status.mappedBytes);
-      storeBytes.set({ kind: 'private' }, status.privateBytes);
     },
   };
 }

@@ -3,7 +3,7 @@ import { valueStoreFreeBytes } from '../../native/ts/index.js';
 import { aborted } from '../engine-host/aborted.js';
 import { describeMember, type EngineHost, openEngineHost } from '../engine-host/engine-host.js';
 import { type Heartbeat, startHeartbeat } from '../engine-host/heartbeat.js';
-import { hostStatus } from '../engine-host/host-status.js';
+import { measureStore } from '../engine-host/measure-store.js';
 import { serveMember } from '../engine-host/serve-member.js';
 import { tlsFiles } from '../platform/config/common-settings.js';
 import type { Log } from '../platform/log.js';
@@ -39,6 +39,7 @@ export async function runDecode(
   const store = await openSessionStore(settings.redisUrl, log);
   const registry = makeMetrics('decode');
   const metrics = decodeMetrics(registry, host.model);
+  measureStore(registry, host, ['mapped', 'private']);
   const workers = new WorkerClients(tlsFiles(settings));
   const parts = await assembleDecode(settings, { host, store, workers, metrics, log });
   const hosted = {
@@ -101,7 +102,7 @@ function announce(
   const { settings, host, parts, metrics, address } = member;
   const describe = () => {
     const activeSessions = parts.sessions.count;
-    metrics.holds(activeSessions, hostStatus(host));
+    metrics.holds(activeSessions);
     return describeMember(host, 'decode', {
       address,
       activeSessions,

@@ -218,11 +218,6 @@ export function sessionsGauge(
   return gauge(registry, 'longshadow_sessions', help, ['state'], collect);
 }
 
-export function storeBytesGauge(registry: Registry): Gauge<'kind'> {
-  const help = 'Value store bytes by kind (files, mapped, private, free)';
-  return gauge(registry, 'longshadow_store_bytes', help, ['kind']);
-}
-
 export interface MetricsServer {
   /** Bound host:port. */
   readonly address: string;

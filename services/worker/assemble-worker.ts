@@ -36,7 +36,7 @@ export function assembleWorker(
   onError: (error: unknown) => void,
 ): WorkerParts {
   const metrics = workerMetrics(registry, STAGE);
-  measureStore(registry, host);
+  measureStore(registry, host, ['files', 'mapped', 'private', 'free']);
   const engine = prefillEngine(host);
   const removeFiles = (sessionId: string, throughEpoch: number): Promise<number> =>
     removeSessionFiles(host.storeDir, sessionId, throughEpoch);

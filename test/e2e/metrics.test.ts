@@ -131,6 +131,13 @@ test('a decode counts steps and tokens, and the gaps between them', () => {
   assert.equal(sampleSum(page, 'longshadow_time_per_output_token_seconds_count'), 1);
   assert.ok(sampleSum(page, 'longshadow_cancel_to_free_seconds_count', { phase: 'decode' }) >= 1);
   assert.equal(sampleSum(page, 'longshadow_store_bytes', { kind: 'private' }), 0);
+  assert.equal(sampleSum(page, 'longshadow_store_bytes', { kind: 'mapped' }), 0);
+  const kinds = [...page.matchAll(/^longshadow_store_bytes\{[^}]*kind="(\w+)"/gm)];
+  assert.deepEqual(
+    kinds.map(([, kind]) => kind),
+    ['mapped', 'private'],
+    'the files are told by the workers',
+  );
 });
 
 async function freePort(): Promise<number> {
