@@ -199,6 +199,26 @@ export class DriveWorld {
     return turn.run;
   }
 
+  /** A session that a router keeps, idle, and the last event of its first turn. */
+  async keptSession(
+    router: WorldDriver,
+    promptIds: readonly number[],
+    header: Partial<GenerationHeader> = {},
+  ): Promise<{ sessionId: string; lastSequence: number }> {
+    const { sessionId } = await this.generate(router, promptIds, {
+      keepSessionMs: 60_000,
+      ...header,
+    });
+    const { lastSequence } = await this.answer(sessionId);
+    await this.isKeptBy(router, sessionId);
+    return { sessionId, lastSequence };
+  }
+
+  async isKeptBy({ driver }: WorldDriver, sessionId: string): Promise<void> {
+    const kept = (): boolean => (driver.find(sessionId)?.kept ?? null) !== null;
+    await poll(kept, (isKept) => isKept, PATIENCE_MS, 5);
+  }
+
   async events(sessionId: string): Promise<SequencedEvent[]> {
     return this.store.events.read(sessionId, 0, 10_000);
   }
