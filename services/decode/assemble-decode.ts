@@ -18,6 +18,7 @@ import { DecodeLoop } from './loop/decode-loop.js';
 import { loadTokenDecoder } from './loop/detokenize.js';
 import { generationEosTokenIds } from './loop/end-rules.js';
 import { EventPublisher } from './loop/event-publisher.js';
+import { lostTokens } from './loop/turn-failure.js';
 import type { DecodeMetrics } from './metrics.js';
 import type { DecodeOperations } from './rpc/decode-service.js';
 import type { WorkerClients } from './rpc/worker-client.js';
@@ -101,7 +102,7 @@ function makePublisher(
   { store, log }: DecodeOutside,
   sessions: () => DecodeSessions,
 ): EventPublisher {
-  return new EventPublisher({
+  const publisher: EventPublisher = new EventPublisher({
     events: store.events,
     onRefused: (refused, refusal) => {
       const { sessionId, attempt, turn, event } = refused;
@@ -114,6 +115,8 @@ function makePublisher(
         .catch((error: unknown) => {
           log.error({ err: error, sessionId }, 'the session could not be released');
         });
+      const given = lostTokens(refused, refusal);
+      if (given !== null) publisher.push(given);
     },
     onError: (error) => {
       log.warn({ err: error }, 'events could not be appended; trying again');
@@ -121,6 +124,7 @@ function makePublisher(
     sleep,
     maxWaitingEvents: MAX_WAITING_EVENTS,
   });
+  return publisher;
 }
 
 function makeLoop(

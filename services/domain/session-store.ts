@@ -68,9 +68,9 @@ export interface EventAppend extends AppendOptions {
 export interface SessionEvents {
   /**
    * Appends in one atomic step; returns the sequence, or why not:
-   * 'stale-epoch' (the record has another epoch), 'ended' (an error, or a finished event of this
-   * turn, is there, or another turn runs), 'duplicate' (a token whose index is not the next one),
-   * 'unknown' (no record).
+   * 'stale-epoch' (the record has another epoch or attempt, or the stream has lost tokens before this
+   * one), 'ended' (an error, or a finished event of this turn, is there, or another turn runs),
+   * 'duplicate' (a token that the stream has), 'unknown' (no record).
    */
   append(
     sessionId: string,

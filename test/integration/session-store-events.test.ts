@@ -9,6 +9,7 @@ import {
   openSessionStore,
   type OpenSessionStore,
 } from '../../services/platform/session-store/open-session-store.js';
+import { sessionKeys } from '../../services/platform/session-store/keys.js';
 import { startRedis, type TestRedis } from '../support/redis-server.js';
 import { newRecord } from '../support/session-record.js';
 
@@ -174,13 +175,40 @@ test('the last sequence is 0 before the first event, and null without a session'
   await assert.rejects(store.events.lastSequence('x'), { code: 'BAD_REQUEST' });
 });
 
-test('a token is appended once: another index than the next is a duplicate', async () => {
+test('a token is appended once: one before the next is a duplicate', async () => {
   const id = await newSession();
-  assert.equal(await store.events.append(id, 1, token(1)), 'duplicate');
   assert.equal(await store.events.append(id, 1, token(0)), 1);
   assert.equal(await store.events.append(id, 1, token(0)), 'duplicate');
   assert.equal(await store.events.append(id, 1, token(1)), 2);
   assert.equal((await store.events.read(id, 0, 10)).length, 2);
+});
+
+test('what follows tokens that Redis came back without is refused; another attempt goes on', async () => {
+  const id = await newSession();
+  const record = await store.records.load(id);
+  assert.ok(record);
+  const begun = await store.records.compareAndSet(record, { ...record, attempt: 1 }, 'router-1');
+  assert.ok(begun);
+  const append = async (event: SessionEvent, attempt: number) =>
+    store.events.append(id, 1, event, { attempt });
+  assert.equal(await append(token(0), 1), 1);
+  const { stream, events } = sessionKeys(id);
+  const older = await Promise.all([stream, events].map(async (key) => redis.dumpBuffer(key)));
+  assert.equal(await append(token(1), 1), 2);
+  for (const [index, key] of [stream, events].entries()) {
+    await redis.restore(key, 0, older[index] ?? '', 'REPLACE');
+  }
+  assert.equal(await append(token(2), 1), 'stale-epoch');
+  assert.equal(await append(finished, 1), 'stale-epoch', 'it tells of two tokens');
+  assert.equal(await append(interrupted, 1), 2, 'the decode gives the turn back');
+  await store.records.compareAndSet(begun, { ...begun, attempt: 2 }, 'router-1');
+  assert.equal(await append(token(1), 2), 3);
+  assert.equal(await append(finished, 2), 4);
+  const all = await store.events.read(id, 0, 10);
+  assert.deepEqual(
+    all.map(({ event }) => event),
+    [token(0), interrupted, token(1), finished],
+  );
 });
 
 test('nothing follows a finished event but another turn, whose tokens start at 0', async () => {

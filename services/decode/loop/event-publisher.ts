@@ -22,6 +22,7 @@ export type Refusal = 'stale-epoch' | 'ended' | 'unknown';
 
 export interface EventPublisherOptions {
   readonly events: Pick<SessionEvents, 'appendAll'>;
+  /** Told once per turn, attempt and reason of a round trip. */
   readonly onRefused: (event: PendingEvent, refusal: Refusal) => void;
   readonly onError: (error: unknown) => void;
   readonly sleep: (ms: number) => Promise<void>;
@@ -90,17 +91,29 @@ export class EventPublisher {
     ) {
       try {
         const answers = await this.options.events.appendAll(batch);
-        answers.forEach((answer, index) => {
-          const event = batch[index];
-          if (event === undefined || typeof answer === 'number' || answer === 'duplicate') return;
-          this.options.onRefused(event, answer);
-        });
+        this.#tellRefusals(batch, answers);
         return;
       } catch (error) {
         this.options.onError(error);
         await this.options.sleep(delayMs);
       }
     }
+  }
+
+  #tellRefusals(
+    batch: readonly PendingEvent[],
+    answers: Awaited<ReturnType<SessionEvents['appendAll']>>,
+  ): void {
+    const told = new Set<string>();
+    answers.forEach((answer, index) => {
+      const event = batch[index];
+      if (event === undefined || typeof answer === 'number' || answer === 'duplicate') return;
+      const { sessionId, epoch, attempt, turn } = event;
+      const refusal = [sessionId, epoch, attempt, turn, answer].join(' ');
+      if (told.has(refusal)) return;
+      told.add(refusal);
+      this.options.onRefused(event, answer);
+    });
   }
 
   #wakeRoomWaiters(): void {

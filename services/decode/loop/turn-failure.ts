@@ -1,5 +1,6 @@
 import type { ErrorCode, ErrorDetails } from '../../domain/serving-error.js';
 import type { ErrorEvent, InterruptedEvent } from '../../domain/session-event.js';
+import type { Refusal, TurnEvent } from './event-publisher.js';
 
 /** What goes away when the turn is run again, here or elsewhere: bytes that broke, a fault of this process. */
 const CURED_BY_RERUN: ReadonlySet<ErrorCode> = new Set(['DATA_LOSS', 'INTERNAL', 'SHUTTING_DOWN']);
@@ -29,4 +30,19 @@ export function noMemoryLeft(): InterruptedEvent {
 export function tooLargeForMemory(): ErrorEvent {
   const message = "the session alone would take more than decode's private memory";
   return { type: 'error', code: 'VALUE_STORE_FULL', message, details: PRIVATE_MEMORY_DETAILS };
+}
+
+/**
+ * Gives a turn back whose stream has lost tokens that this decode said: its driver may not have read
+ * them, and waits. If the refusal is that of an attempt that is over, this is refused likewise.
+ *
+ * @returns null if the refused event asks for none
+ */
+export function lostTokens(refused: TurnEvent, refusal: Refusal): TurnEvent | null {
+  const { sessionId, epoch, attempt, turn, event } = refused;
+  if (refusal !== 'stale-epoch') return null;
+  if (event.type !== 'token' && event.type !== 'finished') return null;
+  const message = "the session's event stream came back without the last tokens";
+  const interrupted: InterruptedEvent = { type: 'interrupted', code: 'DECODE_LOST', message };
+  return { sessionId, epoch, attempt, turn, event: interrupted };
 }

@@ -69,12 +69,17 @@ export function makeSessionEvents(redis: Redis, wakeUps: WakeUps): SessionEvents
 function appendArgs(append: EventAppend): (string | number)[] {
   const { sessionId, epoch, event, appendId, turn, attempt } = append;
   const keys = sessionKeys(sessionId);
-  const tokenIndex = event.type === 'token' ? event.index : '';
   return [
     ...[keys.record, keys.stream, keys.events],
-    ...[epoch, event.type, tokenIndex, JSON.stringify(event), keys.channel, ENDED_MS],
+    ...[epoch, event.type, tokensBefore(append), JSON.stringify(event), keys.channel, ENDED_MS],
     ...[appendId ?? newAppendId(), turn ?? '', attempt ?? '', REMEMBERED_APPENDS],
   ];
+}
+
+/** How many tokens of the turn precede the event; '' where that is not said. */
+function tokensBefore({ event, attempt }: EventAppend): number | '' {
+  if (event.type === 'token') return event.index;
+  return event.type === 'finished' && attempt !== undefined ? event.report.completionTokens : '';
 }
 
 function toAppendResult(reply: unknown): AppendResult {

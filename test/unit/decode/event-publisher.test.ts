@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import type { TokenEvent } from '../../../services/domain/session-event.js';
 import type { EventAppend } from '../../../services/domain/session-store.js';
 import { EventPublisher, type TurnEvent } from '../../../services/decode/loop/event-publisher.js';
+import { lostTokens } from '../../../services/decode/loop/turn-failure.js';
 
 type Answer = number | 'stale-epoch' | 'ended' | 'duplicate' | 'unknown';
 
@@ -103,6 +104,27 @@ test('a refusal names its session; a duplicate is no refusal', async () => {
     ['c', 'stale-epoch'],
     ['d', 'ended'],
   ]);
+});
+
+test('a turn that a stream refuses is told once a round trip', async () => {
+  const { publisher, trips, refused } = makePublisher();
+  publisher.push(token('a', 0), token('a', 1), token('b', 0));
+  trips[0]?.end(['stale-epoch', 'stale-epoch', 'stale-epoch']);
+  await publisher.drain();
+  assert.deepEqual(refused, [
+    ['a', 'stale-epoch'],
+    ['b', 'stale-epoch'],
+  ]);
+});
+
+test('a turn whose stream lost tokens is given back, at its own attempt; others are not', () => {
+  const given = lostTokens(token('a', 3), 'stale-epoch');
+  assert.ok(given?.event.type === 'interrupted');
+  const { sessionId, epoch, attempt, turn } = given;
+  assert.deepEqual([sessionId, epoch, attempt, turn], ['a', 1, 3, 0]);
+  assert.equal(lostTokens(given, 'stale-epoch'), null, 'its refusal ends it');
+  assert.equal(lostTokens(token('a', 3), 'ended'), null);
+  assert.equal(lostTokens(token('a', 3), 'unknown'), null);
 });
 
 test('the loop waits for room when too many events wait, and close() lets it go', async () => {

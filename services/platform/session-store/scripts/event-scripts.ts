@@ -7,12 +7,14 @@ import type { ScriptDefinition } from './script.js';
 export const REMEMBERED_APPENDS = 256;
 
 /**
- * record, stream, events | epoch, event type, token index ('' for other events), event JSON,
- *   channel, ended ms, append id, turn ('' for any), attempt ('' for any), appends to remember
+ * record, stream, events | epoch, event type, token index (how many there are to be before a decode's
+ *   finished event; '' for other events), event JSON, channel, ended ms, append id, turn ('' for any), attempt ('' for any), appends to remember
  * Answers the sequence, or the reason of a refusal; another attempt is one of another epoch. Only a
  * finished event or an error closes the turn. An ended record (cancelled, failed) takes
  * nothing but the error that says so. A repetition answers as the first time: append ids are kept in
- * a ring of slots; a token needs no more than the last, since an older one's index has passed.
+ * a ring of slots; a token needs no more than the last, since an older one's index has passed. What
+ * follows tokens that the stream has not is of an attempt that said them before Redis came back with
+ * older data: 'stale-epoch', so that another attempt goes on from what the stream has.
  */
 const APPEND_EVENT: ScriptDefinition = {
   numberOfKeys: 3,
@@ -31,10 +33,13 @@ if ARGV[2] == 'token' then
   local nextToken = counters[2] or '0'
   if tonumber(ARGV[3]) < tonumber(nextToken) then return 'duplicate' end
   if counters[1] then return 'ended' end
-  if nextToken ~= ARGV[3] then return 'duplicate' end
+  if nextToken ~= ARGV[3] then return 'stale-epoch' end
   redis.call('HINCRBY', KEYS[2], 'nextToken', 1)
 else
   if counters[1] then return 'ended' end
+  if ARGV[3] ~= '' and tonumber(ARGV[3]) > tonumber(counters[2] or '0') then
+    return 'stale-epoch'
+  end
   slot = 'slot:' .. redis.call('HINCRBY', KEYS[2], 'others', 1) % tonumber(ARGV[10])
 end
 local sequence = redis.call('HINCRBY', KEYS[2], 'sequence', 1)
