@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { valueStoreFreeBytes } from '../../native/ts/index.js';
 import { aborted } from '../engine-host/aborted.js';
 import { describeMember, type EngineHost, openEngineHost } from '../engine-host/engine-host.js';
+import { watchOverSessions } from '../engine-host/free-over-sessions.js';
 import { type Heartbeat, startHeartbeat } from '../engine-host/heartbeat.js';
 import { measureStore } from '../engine-host/measure-store.js';
 import { serveMember } from '../engine-host/serve-member.js';
@@ -18,6 +19,7 @@ import type { DecodeSettings } from './config.js';
 import { decodeMetrics, type DecodeMetrics } from './metrics.js';
 import { decodeService } from './rpc/decode-service.js';
 import { WorkerClients } from './rpc/worker-client.js';
+import { overDecodes } from './sessions/over-decodes.js';
 
 /** How often shutdown looks whether the last turn has ended. */
 const DRAIN_POLL_MS = 50;
@@ -48,6 +50,12 @@ export async function runDecode(
   };
   const served = await serveMember(settings, hosted, registry, log);
   const running = parts.loop.run();
+  const onError = (error: unknown): void => {
+    log.error({ err: error }, 'a session that is over could not be freed');
+  };
+  const overSessions = watchOverSessions(
+    overDecodes(parts.sessions, { records: store.records, onError }),
+  );
   const address = settings.advertise ?? served.address;
   const member = { settings, host, store, parts, metrics, address };
   const heartbeat = await announce(member, shutdownSignal, log);
@@ -58,6 +66,7 @@ export async function runDecode(
   await Promise.race([aborted(shutdownSignal), running]);
   served.setServing(false);
   parts.sessions.drain();
+  overSessions.stop();
   void heartbeat.beat(); // draining, as soon as Redis takes it
   await endTurns(parts, running, settings.shutdownGraceMs);
   await heartbeat.withdraw();

@@ -2,6 +2,7 @@ import { valueStoreFreeBytes, valueStoreStatus } from '../../native/ts/index.js'
 import { aborted } from '../engine-host/aborted.js';
 import { storeCapacity, storeWarning } from '../engine-host/check-store-size.js';
 import { describeMember, type EngineHost, openEngineHost } from '../engine-host/engine-host.js';
+import { watchOverSessions } from '../engine-host/free-over-sessions.js';
 import { type Heartbeat, startHeartbeat } from '../engine-host/heartbeat.js';
 import { serveMember } from '../engine-host/serve-member.js';
 import type { Log } from '../platform/log.js';
@@ -13,8 +14,8 @@ import {
 } from '../platform/session-store/open-session-store.js';
 import { assembleWorker, type WorkerParts } from './assemble-worker.js';
 import type { WorkerSettings } from './config.js';
-import { watchOverSessions } from './prefill/free-over-sessions.js';
 import { type JobQueue, startJobQueue } from './prefill/job-queue.js';
+import { overPrefills } from './prefill/over-prefills.js';
 import { watchQueueDepth } from './prefill/queue-depth.js';
 import { workerService } from './rpc/worker-service.js';
 import { removeStaleSessions } from './values/remove-stale-sessions.js';
@@ -57,7 +58,9 @@ export async function runWorker(
   const served = await serveMember(settings, hosted, registry, log);
   const queue = await startQueue(settings, host, store, parts, onError);
   const queueDepth = watchQueueDepth(settings.redisUrl, host.memberId, parts.metrics.queued);
-  const overSessions = watchOverSessions({ ...parts, records: store.records, onError });
+  const overSessions = watchOverSessions(
+    overPrefills(parts.sessions, { records: store.records, onError }),
+  );
   const address = settings.advertise ?? served.address;
   const heartbeat = await announce(
     { host, store, parts, address, capacityBytes },

@@ -50,7 +50,7 @@ export interface DecodeSessionsOptions {
 }
 
 /** A session from StartSession until its memory is free. */
-interface Entry extends Pick<SessionFence, 'epoch' | 'attempt'> {
+interface Entry extends SessionFence {
   readonly aborter: AbortController;
   readonly opened: Promise<OpenedSession>;
   session: BatchSession | null;
@@ -72,6 +72,11 @@ export class DecodeSessions {
 
   get count(): number {
     return this.#entries.size;
+  }
+
+  /** What is held, in whatever phase: the same objects at each call. */
+  all(): SessionFence[] {
+    return [...this.#entries.values()];
   }
 
   /** No session starts from now on. */
@@ -102,7 +107,15 @@ export class DecodeSessions {
     this.#refuseUnfit(request);
     const aborter = new AbortController();
     const opened = this.#open(request, aborter.signal);
-    const entry: Entry = { epoch, attempt, aborter, opened, session: null, expiry: null };
+    const entry: Entry = {
+      sessionId,
+      epoch,
+      attempt,
+      aborter,
+      opened,
+      session: null,
+      expiry: null,
+    };
     this.#entries.set(sessionId, entry);
     try {
       const { session, end } = await opened;
@@ -170,6 +183,11 @@ export class DecodeSessions {
     this.#forget(sessionId, entry);
     if (interrupted) this.options.onReleased(performance.now() - startedMs);
     return freedBytes;
+  }
+
+  /** As release(), but not what has taken the place of `held` since all() told it. */
+  async releaseHeld(held: SessionFence): Promise<void> {
+    if (this.#entries.get(held.sessionId) === held) await this.release(held.sessionId);
   }
 
   /**

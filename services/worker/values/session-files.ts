@@ -18,6 +18,16 @@ export async function storedSessionIds(directory: string): Promise<string[]> {
   return names.filter((name) => SESSION_ID_PATTERN.test(name));
 }
 
+/** Whether a session's folder is there and, unless the session is over, holds files so old. */
+export async function hasStaleFiles(
+  directory: string,
+  { sessionId, throughEpoch }: { readonly sessionId: string; readonly throughEpoch: number },
+): Promise<boolean> {
+  const names = await ifPresent(readdir(sessionFolder(directory, sessionId)), null);
+  if (names === null || throughEpoch === Infinity) return names !== null;
+  return names.some((name) => Number(SEGMENT_FILE.exec(name)?.[1] ?? NaN) <= throughEpoch);
+}
+
 /**
  * Unlinks a session's files of `throughEpoch` and older, and its folder if nothing is left: files
  * of a later plan, perhaps another worker's, stay, and so do folders: the store makes none there.

@@ -1,104 +1,11 @@
 import assert from '../../support/assert.js';
 import { setImmediate as tick } from 'node:timers/promises';
 import { test } from 'node:test';
-import type { DecodeSessionHandle } from '../../../native/ts/index.js';
 import { ServingError, type ErrorCode } from '../../../services/domain/serving-error.js';
-import type { AnswerEnd } from '../../../services/decode/loop/accept-token.js';
-import type { BatchSession } from '../../../services/decode/loop/batch-session.js';
-import { DecodeSessions } from '../../../services/decode/sessions/decode-sessions.js';
-import type { AppendTurn, StartSession } from '../../../services/decode/sessions/requests.js';
+import type { AppendTurn } from '../../../services/decode/sessions/requests.js';
 import type { TurnHistory } from '../../../services/decode/loop/turn.js';
 import { NO_HISTORY } from './fake-loop.js';
-
-const [A, B] = ['a'.repeat(32), 'b'.repeat(32)] as const;
-const SEALED_TOKENS = 600;
-const EOS = 3;
-
-function makeWorld({ maxSessions = 2, hasRoom = true } = {}) {
-  const joined: BatchSession[] = [];
-  const ends: (AnswerEnd | null)[] = [];
-  const replayed: number[] = [];
-  const left: BatchSession[] = [];
-  const handOffs: { resolve: () => void; signal: AbortSignal }[] = [];
-  const closed: DecodeSessionHandle[] = [];
-  const sessions = new DecodeSessions({
-    loop: {
-      join: (session, end) => {
-        joined.push(session);
-        ends.push(end ?? null);
-      },
-      leave: (session) => {
-        left.push(session);
-        return Promise.resolve();
-      },
-      activeSessions: 7,
-      privateBytes: () => 55,
-      hasRoom: () => hasRoom,
-    },
-    decoder: { piece: () => 'x', join: (pieces) => pieces.join('') },
-    maxSessions,
-    endRules: { eosTokenIds: new Set([EOS]), maxPositions: 1000 },
-    vocabSize: 100,
-    expectedFingerprint: () => 'f'.repeat(32),
-    fetchHandOff: (_request, signal) =>
-      new Promise((resolve) => {
-        handOffs.push({
-          signal,
-          resolve: () => {
-            resolve(Uint8Array.of(1));
-          },
-        });
-      }),
-    openSession: () => Promise.resolve({ type: 'decode-session' }),
-    sessionTokens: () => SEALED_TOKENS,
-    closeHandle: (handle) => {
-      closed.push(handle);
-      return Promise.resolve();
-    },
-    nowUnixMs: () => 0,
-    onReplayed: (tokens) => replayed.push(tokens),
-    onReleased: () => undefined,
-    onError: (error) => assert.fail(String(error)),
-  });
-  const started = async (request: StartSession): Promise<BatchSession> => {
-    const start = sessions.start(request);
-    await tick();
-    handOffs.at(-1)?.resolve();
-    assert.equal(await start, 7);
-    const session = joined.at(-1);
-    assert.ok(session);
-    return session;
-  };
-  return { sessions, joined, ends, replayed, left, handOffs, closed, started };
-}
-
-const turn: Pick<StartSession, 'generation' | 'context'> = {
-  generation: {
-    sampling: { temperature: 0, topK: 0, topP: 1, seed: '0' },
-    stopping: { maxNewTokens: 8, stopTexts: [], ignoreEos: false },
-    forcedTokenIds: [],
-    promptLogprobs: [],
-  },
-  context: {
-    policy: { prefillPolicy: 'dense', cachePolicy: 'full', dtype: 'bf16', cutRule: 'cpu' },
-    admittedUnixMs: 0,
-    prefilledUnixMs: 0,
-    promptTokens: SEALED_TOKENS,
-    cachedTokens: 0,
-    workerIds: [],
-    segmentBytes: 0,
-    promptReran: false,
-    keepSessionMs: 0,
-    deadlineUnixMs: null,
-    firstTokenUnixMs: null,
-  },
-};
-
-function start(more: Partial<StartSession> = {}): StartSession {
-  const fence = { sessionId: A, epoch: 1, attempt: 1 };
-  const from = { fingerprint: 'f'.repeat(32), workerAddress: 'worker:1', history: NO_HISTORY };
-  return { ...fence, ...from, turn: 0, ...turn, ...more };
-}
+import { A, B, EOS, makeWorld, SEALED_TOKENS, start, turn } from './sessions-world.js';
 
 function append(more: Partial<AppendTurn> = {}): AppendTurn {
   const fence = { sessionId: A, epoch: 1, attempt: 1 };

@@ -2,7 +2,8 @@ import assert from '../../support/assert.js';
 import { test } from 'node:test';
 import { ServingError } from '../../../services/domain/serving-error.js';
 import type { SessionRecord } from '../../../services/domain/session-record.js';
-import { OverSessions } from '../../../services/worker/prefill/free-over-sessions.js';
+import { OverSessions } from '../../../services/engine-host/free-over-sessions.js';
+import { overPrefills } from '../../../services/worker/prefill/over-prefills.js';
 import { makeWorld, SESSION, sessionRecord } from './fake-prefill.js';
 
 const KEY = { sessionId: SESSION, epoch: 2, stage: 0, fingerprint: '2'.repeat(32), origins: [] };
@@ -19,7 +20,8 @@ async function holding(load: () => SessionRecord | null) {
         done(load());
       }),
   };
-  const over = new OverSessions({ sessions, records, onError: (error) => errors.push(error) });
+  const onError = (error: unknown): number => errors.push(error);
+  const over = new OverSessions(overPrefills(sessions, { records, onError }));
   return { over, sessions, removed: state.removed, errors };
 }
 
