@@ -19,6 +19,7 @@ import { overPrefills } from './prefill/over-prefills.js';
 import { watchQueueDepth } from './prefill/queue-depth.js';
 import { workerService } from './rpc/worker-service.js';
 import { removeStaleSessions } from './values/remove-stale-sessions.js';
+import { type StoreSweepOptions, watchStore } from './values/sweep-store.js';
 
 /** Tokens of the smallest segment: one page. */
 const PAGE_TOKENS = 512;
@@ -38,14 +39,10 @@ export async function runWorker(
   const host = await openEngineHost('worker', settings, Date.now());
   const capacityBytes = checkedCapacity(host, settings.storeCapacityBytes, log);
   const store = await openSessionStore(settings.redisUrl, log);
-  const removedBytes = await removeStaleSessions(
-    host.storeDir,
-    store.records,
-    (sessionId, error) => {
-      log.warn({ err: error, sessionId }, 'kept the files of a session that cannot be judged');
-    },
-  );
-  if (removedBytes > 0) log.info({ removedBytes }, 'removed segments of sessions that are over');
+  const { records } = store;
+  const files = { directory: host.storeDir, records, ...fileLog(log) };
+  const removedBytes = await removeStaleSessions(files.directory, records, files.onDoubt);
+  if (removedBytes > 0) files.onRemoved(removedBytes);
   const onError = (error: unknown): void => {
     log.error({ err: error }, 'worker trouble');
   };
@@ -58,9 +55,9 @@ export async function runWorker(
   const served = await serveMember(settings, hosted, registry, log);
   const queue = await startQueue(settings, host, store, parts, onError);
   const queueDepth = watchQueueDepth(settings.redisUrl, host.memberId, parts.metrics.queued);
-  const overSessions = watchOverSessions(
-    overPrefills(parts.sessions, { records: store.records, onError }),
-  );
+  const overSessions = watchOverSessions(overPrefills(parts.sessions, { records, onError }));
+  const isOpen = (sessionId: string): boolean => parts.sessions.find(sessionId) !== null;
+  const storeSweep = watchStore({ ...files, isOpen, onError });
   const address = settings.advertise ?? served.address;
   const heartbeat = await announce(
     { host, store, parts, address, capacityBytes },
@@ -76,11 +73,24 @@ export async function runWorker(
   await queue.close(settings.shutdownGraceMs, () => parts.sessions.closeAll());
   queueDepth.stop();
   overSessions.stop();
+  storeSweep.stop();
   await parts.sessions.closeAll();
   await heartbeat.withdraw();
   await served.close();
   await store.close();
   await host.close();
+}
+
+/** What is said of files that nobody holds. */
+function fileLog(log: Log): Pick<StoreSweepOptions, 'onRemoved' | 'onDoubt'> {
+  return {
+    onRemoved: (removedBytes) => {
+      log.info({ removedBytes }, 'removed segments of sessions that are over');
+    },
+    onDoubt: (sessionId, error) => {
+      log.warn({ err: error, sessionId }, 'kept the files of a session that cannot be judged');
+    },
+  };
 }
 
 function startQueue(

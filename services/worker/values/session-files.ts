@@ -18,12 +18,18 @@ export async function storedSessionIds(directory: string): Promise<string[]> {
   return names.filter((name) => SESSION_ID_PATTERN.test(name));
 }
 
-/** Whether a session's folder is there and, unless the session is over, holds files so old. */
+/**
+ * Whether a session's folder is there and, unless the session is over, holds files so old.
+ *
+ * @throws ServingError BAD_REQUEST for a folder that is a link, or not ours alone
+ */
 export async function hasStaleFiles(
   directory: string,
   { sessionId, throughEpoch }: { readonly sessionId: string; readonly throughEpoch: number },
 ): Promise<boolean> {
-  const names = await ifPresent(readdir(sessionFolder(directory, sessionId)), null);
+  const folder = sessionFolder(directory, sessionId);
+  const own = checkOwnFolder(folder).then(async () => readdir(folder));
+  const names = await ifPresent(own, null);
   if (names === null || throughEpoch === Infinity) return names !== null;
   return names.some((name) => Number(SEGMENT_FILE.exec(name)?.[1] ?? NaN) <= throughEpoch);
 }

@@ -55,7 +55,12 @@ export class StoreSweep {
     const others = stored.filter((sessionId) => !isOpen(sessionId));
     const found: StaleFiles[] = [];
     for (const files of await this.#judged(others, records)) {
-      if (await hasStaleFiles(directory, files)) found.push(files);
+      try {
+        if (await hasStaleFiles(directory, files)) found.push(files);
+      } catch (error) {
+        if (!(error instanceof ServingError)) throw error;
+        this.#doubt(files.sessionId, error);
+      }
     }
     return found;
   }

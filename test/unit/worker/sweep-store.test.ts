@@ -133,3 +133,15 @@ test('a record that cannot be read keeps the files, and is reported once', async
     assert.deepEqual(doubts, [ID]);
   });
 });
+
+test("a file in a session's place stays, is reported once, and stops nothing", async () => {
+  await inStore(async ({ directory, files, sweeper, doubts }) => {
+    const planted = '3'.repeat(32);
+    await writeFile(join(directory, planted), 'not ours to remove');
+    const sweep = sweeper(() => null);
+    for (let looks = 1; looks <= 3; looks++) await sweep.run();
+    assert.deepEqual(await files(), []);
+    assert.deepEqual(await readdir(directory), [planted]);
+    assert.deepEqual(doubts, [planted]);
+  });
+});
