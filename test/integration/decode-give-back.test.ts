@@ -48,12 +48,12 @@ async function undisturbed(): Promise<SessionEvent[]> {
   return events;
 }
 
-async function untilFree(decode: Pick<LaneDecode, 'status'>): Promise<void> {
+async function untilFree(decode: Pick<LaneDecode, 'status'>, withinMs = 10_000): Promise<void> {
   await poll(
     () => decode.status(),
     ({ sessions, privateBytes, mappings }) =>
       sessions === 0 && privateBytes === '0' && mappings === '0',
-    10_000,
+    withinMs,
   );
 }
 
@@ -104,6 +104,18 @@ test('a decode that was given up and wakes again says nothing more, and frees it
     'each token once',
   );
   assert.equal(events.at(-1)?.type, 'finished');
+  await release(session);
+});
+
+test('an idle session that another decode took is freed long before its time', async () => {
+  const [session, stale] = [await sealed(), await lane.addDecode()];
+  await lane.startDecode(session, { maxNewTokens: 1, keepSessionMs: 600_000 }, stale);
+  await lane.eventsToEnd(session);
+  assert.equal((await stale.status()).sessions, 1, 'kept');
+  stale.service.child.signal('SIGSTOP');
+  await lane.nextAttempt(session);
+  stale.service.child.signal('SIGCONT');
+  await untilFree(stale, 20_000);
   await release(session);
 });
 
