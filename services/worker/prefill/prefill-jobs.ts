@@ -146,7 +146,9 @@ export class PrefillJobs {
     const done = await this.#prefill(session, fit);
     const { endToken, totalTokens } = fit.job;
     if (endToken !== totalTokens) return done;
+    const startedMs = performance.now();
     await session.once(`seal ${String(endToken)}`, () => this.#seal(session, endToken));
+    this.options.onJob.jobEnded('seal', (performance.now() - startedMs) / 1000);
     return { ...done, sealed: true };
   }
 
