@@ -4,7 +4,6 @@ import type { FleetMember } from '../../domain/fleet.js';
 import { ServingError } from '../../domain/serving-error.js';
 import {
   ENDED_STATES,
-  SESSION_ID_PATTERN,
   type SessionRecord,
   type SessionState,
 } from '../../domain/session-record.js';
@@ -19,13 +18,15 @@ import type { DriveDeps } from './drive-deps.js';
 import { forkSession } from './fork-session.js';
 import type { KeptState } from './kept-state.js';
 import { makeRecord } from './make-record.js';
-import { sessionBusy } from './session-errors.js';
+import { checkSessionId, sessionBusy, shuttingDown } from './session-errors.js';
 import { type PlacedRecord, SessionRun } from './session-run.js';
 import { SessionTransfer } from './session-transfer.js';
 import { watchUndriven } from './take-over.js';
 
 /** How long a turn's end may take to be written down. */
 const TURN_END_MS = 1_000;
+/** Routers that may be asked for one idle session. */
+const YIELD_TRIES = 5;
 /** Tries to tell another driver of a cancel, while the session changes under it. */
 const TELL_TRIES = 20;
 const TELL_PAUSE_MS = 50;
@@ -269,12 +270,21 @@ export class Driver {
     return run;
   }
 
-  /** Takes over a session that nobody drives. @returns null if somebody does, or it has ended */
-  async #adopt(sessionId: string): Promise<SessionRun | null> {
+  /**
+   * Drives a session that nobody drives.
+   * @param isTakeover its driver has died or left, and has not just let it go for this one
+   * @returns null if somebody drives it, or it has ended
+   */
+  async #adopt(sessionId: string, isTakeover = true): Promise<SessionRun | null> {
     if (this.#shuttingDown || this.#runs.has(sessionId)) return this.find(sessionId);
     const placed = await this.#transfer.take(sessionId);
     const other = this.find(sessionId);
     if (placed === null || other !== null) return other;
+    if (this.#isShuttingDown()) {
+      await this.deps.store.records.dropLease(sessionId, this.deps.driverId);
+      return null;
+    }
+    if (isTakeover) this.deps.metrics.tookOver(placed.record.state);
     const run = this.#drive(placed);
     run.adopt();
     return run;
@@ -289,10 +299,13 @@ export class Driver {
     if (ENDED_STATES.has(record.state)) {
       throw new ServingError('SESSION_ENDED', 'the session is not kept any more; start a new one');
     }
-    await this.#transfer.request(sessionId);
-    const run = await this.#adopt(sessionId);
-    if (run === null) throw sessionBusy();
-    return run;
+    for (let tries = 1; ; tries += 1) {
+      const letGo = await this.#transfer.request(sessionId);
+      const run = await this.#adopt(sessionId, false);
+      if (run !== null) return run;
+      // Some other router may have found it undriven first: it keeps it idle as well.
+      if (!letGo || tries === YIELD_TRIES) throw sessionBusy();
+    }
   }
 
   async #idle(run: SessionRun): Promise<KeptState> {
@@ -347,6 +360,10 @@ export class Driver {
     );
   }
 
+  #isShuttingDown(): boolean {
+    return this.#shuttingDown;
+  }
+
   #refuseWhenFull(): void {
     if (this.#shuttingDown) throw shuttingDown();
     if (this.#runs.size + this.#opening.size < this.limits.maxSessions) return;
@@ -374,19 +391,4 @@ export class Driver {
     }
     return counts;
   }
-}
-
-function shuttingDown(): ServingError {
-  return new ServingError(
-    'SHUTTING_DOWN',
-    'the router is shutting down; go on with Resume, or send the request again, elsewhere',
-    { retryAfterMs: 1_000 },
-  );
-}
-
-function checkSessionId(sessionId: string): void {
-  if (SESSION_ID_PATTERN.test(sessionId)) return;
-  throw new ServingError('BAD_REQUEST', 'session_id must be 32 hex digits', {
-    fieldViolations: [{ field: 'session_id', description: 'must be 32 hex digits' }],
-  });
 }

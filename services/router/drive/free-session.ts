@@ -1,6 +1,7 @@
 import type { FleetMember } from '../../domain/fleet.js';
 import { ServingError } from '../../domain/serving-error.js';
 import type { DriveDeps } from './drive-deps.js';
+import { processOf } from './fleet-view.js';
 
 /** Tries of a release that gets no answer, and the pause between them. */
 const TRIES = 3;
@@ -10,6 +11,8 @@ const RETRY_MS = 200;
 export interface Members {
   readonly worker: FleetMember | null;
   readonly decode: FleetMember | null;
+  /** Where the session's segments are: any worker beside them can remove them. */
+  readonly storeId: string | null;
 }
 
 /**
@@ -21,9 +24,9 @@ export async function freeSession(
   session: Members & { readonly sessionId: string; readonly epoch: number },
   deps: DriveDeps,
 ): Promise<void> {
-  const { sessionId, epoch, worker, decode } = session;
+  const { sessionId, epoch, worker, decode, storeId } = session;
   await Promise.all([
-    freeWorker(worker, deps, async (address) =>
+    freeWorker(worker, storeId, deps, async (address) =>
       deps.workers.releaseSession(address, sessionId, epoch),
     ),
     release(decode, deps, async (address) => deps.decodes.releaseSession(address, sessionId)),
@@ -32,14 +35,16 @@ export async function freeSession(
 
 async function freeWorker(
   worker: FleetMember | null,
+  storeId: string | null,
   deps: DriveDeps,
   call: (address: string) => Promise<void>,
 ): Promise<void> {
-  if (worker === null || (await release(worker, deps, call))) return;
+  if (await release(worker, deps, call)) return;
   const members = await deps.fleet.members().catch(() => []);
+  const asked = worker === null ? null : processOf(worker);
   const neighbour = members.find(
-    ({ role, storeId, memberId }) =>
-      role === 'worker' && storeId === worker.storeId && memberId !== worker.memberId,
+    (member) =>
+      member.role === 'worker' && member.storeId === storeId && processOf(member) !== asked,
   );
   if (neighbour !== undefined) await release(neighbour, deps, call);
 }

@@ -80,11 +80,16 @@ export class KeptOffer {
     const { deps, record, sessionId } = this.session;
     const storeId = record.reservation?.storeId;
     const chains = this.#chains;
-    this.#chains = [];
-    if (this.#timer !== null) clearInterval(this.#timer);
-    this.#timer = null;
+    this.leave();
     if (storeId === undefined || record.state === 'uploading') return;
     await deps.store.kept.remove(storeId, sessionId);
     if (chains.length > 0) await deps.store.prefixes.withdraw(storeId, sessionId, chains);
+  }
+
+  /** Another driver offers it from here on. */
+  leave(): void {
+    this.#chains = [];
+    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer = null;
   }
 }

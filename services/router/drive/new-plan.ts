@@ -32,7 +32,9 @@ export async function findLane(
   const { deps, record, sessionId } = session;
   const { reservations } = deps.store;
   const members = await session.surely(async () => deps.fleet.members());
-  const usable = members.filter((member) => !isLost(member));
+  const usable = members
+    .filter((member) => !isLost(member))
+    .map((member) => withOwnPlace(member, record));
   const preferStoreId = present?.storeId ?? null;
   const tokens = present?.tokens ?? 0;
   for (const lane of lanesOf(record, usable, preferStoreId)) {
@@ -45,6 +47,12 @@ export async function findLane(
     if (reserved) return { lane, reservation: { storeId, bytes, tokens } };
   }
   return null;
+}
+
+/** A full decode has a place for the session that it holds. */
+function withOwnPlace(member: FleetMember, { attempt, decodeId }: SessionRecord): FleetMember {
+  if (attempt === 0 || member.memberId !== decodeId) return member;
+  return { ...member, activeSessions: Math.max(0, member.activeSessions - 1) };
 }
 
 function lanesOf(

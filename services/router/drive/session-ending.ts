@@ -92,7 +92,8 @@ export class SessionEnding {
   async #free(): Promise<void> {
     const { record, worker, decode, deps } = this.session;
     const { sessionId, epoch } = record;
-    await this.#logged(freeSession({ sessionId, epoch, worker, decode }, deps));
+    const storeId = record.reservation?.storeId ?? null;
+    await this.#logged(freeSession({ sessionId, epoch, worker, decode, storeId }, deps));
   }
 
   /** Writes the end down and gives back what is promised. */

@@ -1,4 +1,5 @@
 import { ServingError } from '../../domain/serving-error.js';
+import { SESSION_ID_PATTERN } from '../../domain/session-record.js';
 
 export function uploadLost(): ServingError {
   return new ServingError(
@@ -26,4 +27,20 @@ export function drivenElsewhere(): ServingError {
     'another router drives the session now; go on with Resume',
     { retryAfterMs: 0 },
   );
+}
+
+export function shuttingDown(): ServingError {
+  return new ServingError(
+    'SHUTTING_DOWN',
+    'the router is shutting down; go on with Resume, or send the request again, elsewhere',
+    { retryAfterMs: 1_000 },
+  );
+}
+
+/** @throws ServingError BAD_REQUEST */
+export function checkSessionId(sessionId: string): void {
+  if (SESSION_ID_PATTERN.test(sessionId)) return;
+  throw new ServingError('BAD_REQUEST', 'session_id must be 32 hex digits', {
+    fieldViolations: [{ field: 'session_id', description: 'must be 32 hex digits' }],
+  });
 }

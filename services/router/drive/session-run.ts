@@ -118,7 +118,6 @@ export class SessionRun {
   adopt(): void {
     this.#hold();
     const { state, uploadClosed, keepUntilUnixMs, resumeGraceMs } = this.record;
-    this.deps.metrics.tookOver(state);
     if (state === 'kept') {
       this.#run(async () => {
         const { store } = this.deps;
@@ -189,7 +188,7 @@ export class SessionRun {
       return;
     }
     this.#ending = Promise.resolve();
-    this.#stop(error);
+    this.#stop(error, 'elsewhere');
     await settledWithin(uploadGraceMs, this.#work);
     this.#end.leftUntold(error);
     try {
@@ -340,13 +339,15 @@ export class SessionRun {
     this.onGone();
   }
 
-  #stop(reason: ServingError): void {
+  /** @param goesOn 'elsewhere': what is kept, and offered, stays so under another driver */
+  #stop(reason: ServingError, goesOn: 'elsewhere' | 'nowhere' = 'nowhere'): void {
     this.#kept = null;
     this.#keeping.stop();
     this.#deadline.stop();
     this.#clientWatch.stop();
     this.#stopLease();
-    this.#detach(this.#offer.withdraw());
+    if (goesOn === 'elsewhere') this.#offer.leave();
+    else this.#detach(this.#offer.withdraw());
     this.#aborter.abort(reason);
   }
 
@@ -370,7 +371,7 @@ export class SessionRun {
     this.deps.log.warn({ sessionId: this.sessionId, reason: error.message }, 'session given up');
     const { records } = this.deps.store;
     this.#ending = Promise.resolve();
-    this.#stop(drivenElsewhere());
+    this.#stop(drivenElsewhere(), 'elsewhere');
     // Held without the record's latest state it would keep the others from going on.
     this.#detach(records.dropLease(this.sessionId, this.deps.driverId));
     this.#end.leftUntold(drivenElsewhere());

@@ -29,17 +29,22 @@ export class SessionTransfer {
     return { record, worker, decode };
   }
 
-  /** Asks the router that keeps an idle session to let it go, and waits a moment for that. */
-  async request(sessionId: string): Promise<void> {
+  /**
+   * Asks the router that keeps an idle session to let it go, and waits a moment for that.
+   * @returns whether that router does not drive it any more
+   */
+  async request(sessionId: string): Promise<boolean> {
     const { records, driverRequests } = this.deps.store;
     const holder = await records.leaseHolder(sessionId);
-    if (holder === null || !(await driverRequests.send(holder, { kind: 'yield', sessionId })))
-      return;
+    if (holder === null) return true;
     const untilMs = performance.now() + YIELD_MS;
     while (performance.now() < untilMs) {
-      if ((await records.leaseHolder(sessionId)) !== holder) return;
+      // Again each time: it may not be idle yet, or find what it has let go undriven and take it back.
+      if (!(await driverRequests.send(holder, { kind: 'yield', sessionId }))) return false;
       await delay(LOOK_MS);
+      if ((await records.leaseHolder(sessionId)) !== holder) return true;
     }
+    return false;
   }
 
   /** A record of another version stays for a router that can read it. */

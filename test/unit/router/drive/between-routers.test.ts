@@ -1,5 +1,6 @@
 import assert from '../../../support/assert.js';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import { poll } from '../../../support/poll.js';
 import { closedGate, DriveWorld, someIds, type WorldDriver } from './drive-world.js';
 
 const PROMPT = someIds(700);
@@ -111,7 +112,9 @@ describe('a session between two living routers', () => {
     await driverRequests.send(first.id, { kind: 'evict', sessionId });
     await world.inState(sessionId, 'finished');
     await world.nothingReserved();
-    assert.match(await first.metrics(), /longshadow_evictions_total(\{[^}]*\})? 1/);
+    const counted = (text: string): boolean =>
+      /longshadow_evictions_total(\{[^}]*\})? 1/.test(text);
+    await poll(first.metrics, counted, 2_000);
     await assert.rejects(world.nextTurn(second, sessionId, [8]), { code: 'SESSION_ENDED' });
   });
 
@@ -129,5 +132,48 @@ describe('a session between two living routers', () => {
     await world.isKeptBy(second, sessionId);
     await second.driver.release(sessionId);
     assert.deepEqual(await listed(), []);
+  });
+
+  test('stays listed for eviction, and its chunks offered, when it changes its router', async () => {
+    const { sessionId } = await world.keptSession(first, someIds(2_500));
+    world.worker().reuses.length = 0;
+    await world.continueKept(second, sessionId);
+    assert.equal(first.driver.find(sessionId), null);
+    assert.deepEqual(await world.store.kept.leastRecentlyUsed('store-1', 10), [sessionId]);
+    const like = await world.generate(second, someIds(2_500));
+    await world.answer(like.sessionId);
+    assert.deepEqual(
+      world.worker().reuses.map(({ sourceSessionId }) => sourceSessionId),
+      [sessionId],
+    );
+    await second.driver.release(sessionId);
+    await world.nothingReserved();
+  });
+
+  test('is asked for again where a third router found it undriven first', async () => {
+    const { sessionId, lastSequence } = await kept(first);
+    const { driverRequests, records } = world.store;
+    const third = 'router-3';
+    const stops = [
+      driverRequests.listen(first.id, () => {
+        const taken = async (): Promise<boolean> =>
+          (await records.takeLease(sessionId, third)) === 'held';
+        void poll(taken, (isTaken) => isTaken, 5_000, 1);
+      }),
+      driverRequests.listen(third, () => void records.dropLease(sessionId, third)),
+    ];
+    await world.nextTurn(second, sessionId, [7]);
+    assert.deepEqual((await world.answer(sessionId, lastSequence)).ids, [10, 11, 3]);
+    for (const stop of stops) stop();
+  });
+
+  test('is no takeover when it was asked for', async () => {
+    const fourth = world.addDriver('router-4');
+    const { sessionId, lastSequence } = await kept(first);
+    await world.nextTurn(fourth, sessionId, [7]);
+    await world.answer(sessionId, lastSequence);
+    assert.doesNotMatch(await fourth.metrics(), /longshadow_takeovers_total\{[^}]*\} [1-9]/);
+    await world.inState(sessionId, 'finished');
+    await fourth.stop();
   });
 });

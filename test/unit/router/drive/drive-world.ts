@@ -12,7 +12,7 @@ import {
   type OpenSessionStore,
 } from '../../../../services/platform/session-store/open-session-store.js';
 import type { GenerationHeader } from '../../../../services/router/admission/generation-header.js';
-import { Driver } from '../../../../services/router/drive/driver.js';
+import { Driver, type KeptTurn } from '../../../../services/router/drive/driver.js';
 import { FleetView } from '../../../../services/router/drive/fleet-view.js';
 import type { DecodePeers, WorkerPeers } from '../../../../services/router/drive/peers.js';
 import { BullPrefillQueues } from '../../../../services/router/drive/prefill-queues.js';
@@ -188,15 +188,24 @@ export class DriveWorld {
 
   /** Another turn on a kept session, by a router that may not be the one which keeps it. */
   async nextTurn(
-    { driver }: WorldDriver,
+    router: WorldDriver,
     sessionId: string,
     turnIds: readonly number[],
     header: Partial<GenerationHeader> = {},
   ): Promise<SessionRun> {
-    const call = { deadlineUnixMs: null, traceparent: null };
-    const turn = await driver.continueKept({ ...HEADER, ...header }, sessionId, call);
+    const turn = await this.continueKept(router, sessionId, header);
     await turn.run.nextTurn(turnIds, turn.checked, turn.kept);
     return turn.run;
+  }
+
+  /** Brings a kept session to a router, where its next turn can begin. */
+  async continueKept(
+    { driver }: WorldDriver,
+    sessionId: string,
+    header: Partial<GenerationHeader> = {},
+  ): Promise<KeptTurn> {
+    const call = { deadlineUnixMs: null, traceparent: null };
+    return driver.continueKept({ ...HEADER, ...header }, sessionId, call);
   }
 
   /** A session that a router keeps, idle, and the last event of its first turn. */
