@@ -114,7 +114,7 @@ describe('a session between two living routers', () => {
     await world.nothingReserved();
     const counted = (text: string): boolean =>
       /longshadow_evictions_total(\{[^}]*\})? 1/.test(text);
-    await poll(first.metrics, counted, 2_000);
+    await poll(async () => first.metrics(), counted, 2_000);
     await assert.rejects(world.nextTurn(second, sessionId, [8]), { code: 'SESSION_ENDED' });
   });
 

@@ -1,5 +1,6 @@
 import assert from '../../../support/assert.js';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { ENDED_STATES } from '../../../../services/domain/session-record.js';
 import { closedGate, DriveWorld, someIds, type WorldDriver } from './drive-world.js';
 import { fakeMember } from './fake-members.js';
 
@@ -44,7 +45,7 @@ describe('a session whose router was killed', () => {
     await world.endLease(sessionId);
     second = world.addDriver(`router-second-${String(drivers)}`);
     const isHere = (): boolean => second.driver.find(sessionId) !== null;
-    await world.record(sessionId, isHere);
+    await world.record(sessionId, ({ state }) => ENDED_STATES.has(state) || isHere());
   }
 
   async function sequencesAreWhole(sessionId: string): Promise<void> {
@@ -222,6 +223,16 @@ describe('a session whose router was killed', () => {
     await world.inState(sessionId, 'finished');
     await world.nothingReserved();
     assert.ok(world.decode().releases.includes(sessionId));
+  });
+
+  test('and whose worker is gone has its files removed by another worker of the store', async () => {
+    const { sessionId } = await world.keptSession(first, PROMPT);
+    await takenOver(sessionId, async () =>
+      world.announce([fakeMember('worker', { memberId: 'worker-3' }), fakeMember('decode')]),
+    );
+    await second.driver.release(sessionId);
+    assert.deepEqual(world.worker('worker-3').releases, [{ sessionId, epoch: 1 }]);
+    await world.nothingReserved();
   });
 
   test('in its second turn is answered on', async () => {
