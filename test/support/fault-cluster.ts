@@ -1,14 +1,12 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import type { DecodeServiceClient } from '../../proto/gen/longshadow/decode/v1/DecodeService.js';
 import type { GenerateHeader } from '../../proto/gen/longshadow/router/v1/GenerateHeader.js';
 import type { GetStatusResponse__Output } from '../../proto/gen/longshadow/router/v1/GetStatusResponse.js';
 import type { RouterServiceClient } from '../../proto/gen/longshadow/router/v1/RouterService.js';
+import type { WorkerServiceClient } from '../../proto/gen/longshadow/worker/v1/WorkerService.js';
 import { processesOfCluster } from '../../services/cli/cluster/cluster-directories.js';
-import {
-  Cluster,
-  type ClusterMember,
-  type ClusterOptions,
-} from '../../services/cli/cluster/start-cluster.js';
+import { Cluster, type ClusterOptions } from '../../services/cli/cluster/start-cluster.js';
 import type { SessionRecord } from '../../services/domain/session-record.js';
 import { makeLog } from '../../services/platform/log.js';
 import { makeClient, unaryCall } from '../../services/platform/rpc/client.js';
@@ -40,6 +38,11 @@ export interface FaultClusterOptions extends Partial<
 export class FaultCluster {
   readonly #clients = new Map<string, RouterServiceClient>();
   readonly #references = new Map<string, Promise<FaultAnswer>>();
+  /** Clients of engines by address; each connects at its first call. */
+  readonly #engines = new Map<
+    string,
+    { worker: WorkerServiceClient; decode: DecodeServiceClient }
+  >();
   #calls: FaultCall[] = [];
 
   private constructor(
@@ -174,10 +177,19 @@ export class FaultCluster {
     return this.#inStore(file);
   }
 
-  /** All members that run are in the fleet, and everything of sessions is gone: in them, in Redis, in files. */
+  /** Nothing of sessions is in processes and files. */
+  async memoryIsFree(withinMs: number): Promise<void> {
+    await poll(
+      async () => this.#heldMemory(),
+      (held) => held.length === 0,
+      withinMs,
+    );
+  }
+
+  /** As memoryIsFree(), and Redis holds nothing of them but what a later Resume reads. */
   async isFree(withinMs = 5_000): Promise<void> {
     await poll(
-      async () => this.#held(),
+      async () => [...(await this.#heldMemory()), ...(await this.#heldInRedis())],
       (held) => held.length === 0,
       withinMs,
     );
@@ -186,6 +198,10 @@ export class FaultCluster {
   /** Ends everything; fails if a process or a file is left. */
   async stop(): Promise<void> {
     for (const client of this.#clients.values()) client.close();
+    for (const { worker, decode } of this.#engines.values()) {
+      worker.close();
+      decode.close();
+    }
     await this.store.close();
     await this.cluster.stop();
     await this.redis.stop();
@@ -195,44 +211,50 @@ export class FaultCluster {
     for (const folder of [store, temporary]) assert.throws(() => readdirSync(folder), /ENOENT/);
   }
 
-  async #held(): Promise<string[]> {
-    const { sessions, members } = await this.status(this.#anyRouter());
-    const held = sessions.map(({ sessionId, state }) => `session ${sessionId} ${state}`);
-    const reachable = members.filter((member) => member.reachable);
-    for (const name of this.#engines()) {
-      if (!reachable.some(({ memberId }) => memberId === name)) held.push(`${name} is not there`);
-    }
-    for (const member of reachable) {
-      const counts = {
-        sessions: member.sessions,
-        storeFiles: Number(member.storeFiles),
-        mappings: Number(member.mappings),
-        privateBytes: Number(member.privateBytes),
-      };
+  /** Memory of sessions, as processes and files themselves say: a router would wait for the dead. */
+  async #heldMemory(): Promise<string[]> {
+    const held = this.storeFiles();
+    for (const { role, name, address, running } of this.cluster.members) {
+      if (!running || (role !== 'worker' && role !== 'decode')) continue;
+      const { sessions, mappings, privateBytes } = await this.#ask(role, address);
+      const counts = { sessions, mappings: Number(mappings), privateBytes: Number(privateBytes) };
       for (const [what, count] of Object.entries(counts)) {
-        if (count !== 0) held.push(`${member.memberId}: ${count} ${what}`);
+        if (count !== 0) held.push(`${name}: ${count} ${what}`);
       }
     }
-    const storeIds = new Set((await this.store.fleet.members()).map(({ storeId }) => storeId));
-    for (const storeId of storeIds) {
-      const bytes = await this.store.reservations.reservedBytes(storeId);
+    return held;
+  }
+
+  /** What Redis still says of sessions, and members that it does not know. */
+  async #heldInRedis(): Promise<string[]> {
+    const { records, fleet, reservations } = this.store;
+    const announced = await fleet.members();
+    const held = (await records.activeSessionIds()).map((sessionId) => `session ${sessionId}`);
+    for (const { role, name, running } of this.cluster.members) {
+      const isEngine = role === 'worker' || role === 'decode';
+      const isKnown = announced.some(({ memberId }) => memberId === name);
+      if (running && isEngine && !isKnown) held.push(`${name} is not there`);
+    }
+    for (const storeId of new Set(announced.map((member) => member.storeId))) {
+      const bytes = await reservations.reservedBytes(storeId);
       if (bytes !== 0) held.push(`${bytes} bytes reserved`);
     }
-    return [...held, ...this.storeFiles()];
+    return held;
   }
 
-  /** Workers and decodes that run. */
-  #engines(): string[] {
-    const isEngine = ({ role, running }: ClusterMember): boolean =>
-      running && (role === 'worker' || role === 'decode');
-    return this.cluster.members.filter(isEngine).map(({ name }) => name);
-  }
-
-  #anyRouter(): number {
-    const routers = this.cluster.members.filter(({ role }) => role === 'router');
-    const index = routers.findIndex(({ running }) => running);
-    if (index < 0) throw new Error('no router runs');
-    return index;
+  async #ask(
+    role: 'worker' | 'decode',
+    address: string,
+  ): Promise<{ sessions: number; mappings: string; privateBytes: string }> {
+    const client = this.#engines.get(address) ?? {
+      worker: makeClient('worker', address, null),
+      decode: makeClient('decode', address, null),
+    };
+    this.#engines.set(address, client);
+    const call = { timeoutMs: CALL_MS };
+    return role === 'worker'
+      ? unaryCall(client.worker, 'getStatus', {}, call)
+      : unaryCall(client.decode, 'getStatus', {}, call);
   }
 
   #inStore(name: string): string {
