@@ -5,7 +5,7 @@ import { processOf } from './fleet-view.js';
 
 /** Tries of a release that gets no answer, and the pause between them. */
 const TRIES = 3;
-const RETRY_MS = 200;
+const RETRY_MS = 50;
 
 /** Who may hold memory of a session; null: nobody of that role. */
 export interface Members {
