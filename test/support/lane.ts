@@ -195,7 +195,11 @@ export class Lane {
     };
     const jobId = prefillJobId(data);
     const end = jobEnd(this.queueEvents, jobId);
-    await this.queue.add(data.kind, withChecksum(data), { jobId, removeOnComplete: true, removeOnFail: true });
+    await this.queue.add(data.kind, withChecksum(data), {
+      jobId,
+      removeOnComplete: true,
+      removeOnFail: true,
+    });
     return end;
   }
 
