@@ -11,6 +11,7 @@ import {
   type RedisChild,
 } from '../../services/cli/cluster/redis-child.js';
 import { ServingError } from '../../services/domain/serving-error.js';
+import { apiKeyLine } from '../../services/platform/config/api-keys-file.js';
 import { MODEL, NEEDLE_MODEL } from '../support/cluster.js';
 
 let folder: string;
@@ -125,14 +126,20 @@ test('a Redis that does not answer is named', () => {
 
 for (const role of ['router', 'worker', 'decode']) {
   test(`the ${role} refuses a non-loopback address without TLS`, () => {
-    const error = startFailureOn(role, '0.0.0.0:0');
+    const keysFile = join(folder, 'api-keys');
+    writeFileSync(keysFile, `${apiKeyLine('acme', 'secret')}\n`, { mode: 0o600 });
+    const error = startFailureOn(role, '0.0.0.0:0', { ROUTER_API_KEYS_FILE: keysFile });
     assert.match(error, /LONGSHADOW_TLS_CERT/);
     assert.match(error, /loopback|TLS/);
   });
 }
 
+test('the router refuses a non-loopback address without API keys', () => {
+  assert.match(startFailureOn('router', '0.0.0.0:0'), /set ROUTER_API_KEYS_FILE/);
+});
+
 /** The service alone, against the running cluster's Redis, with `listen` as its address. */
-function startFailureOn(role: string, listen: string): string {
+function startFailureOn(role: string, listen: string, environment: NodeJS.ProcessEnv = {}): string {
   const main = join(import.meta.dirname, `../../services/${role}/main.ts`);
   const prefix = role.toUpperCase();
   const { status: code, stderr } = spawnSync(process.execPath, ['--import', 'tsx', main], {
@@ -143,6 +150,7 @@ function startFailureOn(role: string, listen: string): string {
       ROUTER_MODELS: `${MODEL}=${NEEDLE_MODEL}`,
       [`${prefix}_MODEL_DIR`]: NEEDLE_MODEL,
       [`${prefix}_STORE_DIR`]: join(folder, 'other-store'),
+      ...environment,
     },
     encoding: 'utf8',
     timeout: 60_000,
