@@ -1,5 +1,5 @@
 import { ServingError } from '../domain/serving-error.js';
-import { loadModelTokenizer, type ModelTokenizer } from './tokenizer/model-tokenizer.js';
+import { loadModelTokenizer, type ModelTokenizer } from '../platform/tokenizer/model-tokenizer.js';
 
 /** The tokenizers of the models that this router serves, by name. */
 export class Models {

@@ -1,5 +1,5 @@
 import { ServingError } from '../../domain/serving-error.js';
-import type { PromptEncoder, PromptPart } from '../tokenizer/prompt-encoder.js';
+import type { PromptEncoder, PromptPart } from '../../platform/tokenizer/prompt-encoder.js';
 
 /**
  * Encodes all parts of a turn on a kept session.

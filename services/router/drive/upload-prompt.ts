@@ -1,6 +1,6 @@
 import { ServingError } from '../../domain/serving-error.js';
 import { settledWithin } from './redis-gap.js';
-import type { PromptEncoder, PromptPart } from '../tokenizer/prompt-encoder.js';
+import type { PromptEncoder, PromptPart } from '../../platform/tokenizer/prompt-encoder.js';
 
 /** Where a prompt's ids go. */
 export interface PromptSink {

@@ -1,7 +1,7 @@
 import type { CountTokensRequest__Output } from '../../../proto/gen/longshadow/router/v1/CountTokensRequest.js';
 import type { CountTokensResponse } from '../../../proto/gen/longshadow/router/v1/CountTokensResponse.js';
 import type { Unary } from '../../platform/rpc/unary.js';
-import { PromptEncoder } from '../tokenizer/prompt-encoder.js';
+import { PromptEncoder } from '../../platform/tokenizer/prompt-encoder.js';
 import { fromWirePart } from './from-wire.js';
 import type { RouterDeps } from './router-deps.js';
 

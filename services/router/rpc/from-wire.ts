@@ -4,7 +4,7 @@ import type { CachePolicy, PrefillPolicy } from '../../domain/policy.js';
 import type { Priority } from '../../domain/session-record.js';
 import { ServingError } from '../../domain/serving-error.js';
 import type { GenerationHeader } from '../admission/generation-header.js';
-import type { PromptPart } from '../tokenizer/prompt-encoder.js';
+import type { PromptPart } from '../../platform/tokenizer/prompt-encoder.js';
 
 const PREFILL_POLICIES: Readonly<Record<string, PrefillPolicy | null>> = {
   PREFILL_POLICY_UNSPECIFIED: null,

@@ -3,7 +3,7 @@ import type { GenerateResponse } from '../../../proto/gen/longshadow/router/v1/G
 import { ServingError } from '../../domain/serving-error.js';
 import type { BidiStream } from '../../platform/rpc/bidi-stream.js';
 import type { GenerationHeader } from '../admission/generation-header.js';
-import type { PromptPart } from '../tokenizer/prompt-encoder.js';
+import type { PromptPart } from '../../platform/tokenizer/prompt-encoder.js';
 import { fromWireHeader, fromWirePart } from './from-wire.js';
 import { errorOf } from './relay-events.js';
 import type { RouterDeps } from './router-deps.js';

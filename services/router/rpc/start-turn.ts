@@ -6,7 +6,7 @@ import { requireOwnSession } from '../auth/session-owner.js';
 import { collectTurn } from '../drive/collect-turn.js';
 import type { SessionRun } from '../drive/session-run.js';
 import { uploadPrompt, withinIdleLimit } from '../drive/upload-prompt.js';
-import { PromptEncoder, type PromptPart } from '../tokenizer/prompt-encoder.js';
+import { PromptEncoder, type PromptPart } from '../../platform/tokenizer/prompt-encoder.js';
 import { relayEvents } from './relay-events.js';
 import type { RouterDeps } from './router-deps.js';
 

@@ -7,9 +7,9 @@ import { ServingError } from '../../../../services/domain/serving-error.js';
 import {
   loadModelTokenizer,
   type ModelTokenizer,
-} from '../../../../services/router/tokenizer/model-tokenizer.js';
-import { PromptEncoder } from '../../../../services/router/tokenizer/prompt-encoder.js';
-import { MAX_UNBROKEN_UNITS } from '../../../../services/router/tokenizer/text-encoder.js';
+} from '../../../../services/platform/tokenizer/model-tokenizer.js';
+import { PromptEncoder } from '../../../../services/platform/tokenizer/prompt-encoder.js';
+import { MAX_UNBROKEN_UNITS } from '../../../../services/platform/tokenizer/text-encoder.js';
 import { tokenizerFolders } from './tokenizer-folders.js';
 
 const PART_BYTES = 65_536;

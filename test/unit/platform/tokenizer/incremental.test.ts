@@ -5,9 +5,9 @@ import fc from 'fast-check';
 import {
   loadModelTokenizer,
   type ModelTokenizer,
-} from '../../../../services/router/tokenizer/model-tokenizer.js';
-import { PromptEncoder } from '../../../../services/router/tokenizer/prompt-encoder.js';
-import { lastSafeCut } from '../../../../services/router/tokenizer/cut-finder.js';
+} from '../../../../services/platform/tokenizer/model-tokenizer.js';
+import { PromptEncoder } from '../../../../services/platform/tokenizer/prompt-encoder.js';
+import { lastSafeCut } from '../../../../services/platform/tokenizer/cut-finder.js';
 import { oneShotEncoder, tokenizerFolders } from './tokenizer-folders.js';
 
 /** More for a deeper search: TOKENIZER_TEST_RUNS=50000. */

@@ -4,12 +4,12 @@ import { before, describe, test } from 'node:test';
 import fc from 'fast-check';
 import { Tokenizer } from 'tokenizers';
 import { ServingError } from '../../../../services/domain/serving-error.js';
-import { ChatTemplate } from '../../../../services/router/tokenizer/chat-template.js';
+import { ChatTemplate } from '../../../../services/platform/tokenizer/chat-template.js';
 import {
   loadModelTokenizer,
   type ModelTokenizer,
-} from '../../../../services/router/tokenizer/model-tokenizer.js';
-import { PromptEncoder } from '../../../../services/router/tokenizer/prompt-encoder.js';
+} from '../../../../services/platform/tokenizer/model-tokenizer.js';
+import { PromptEncoder } from '../../../../services/platform/tokenizer/prompt-encoder.js';
 import { tokenizerFolders } from './tokenizer-folders.js';
 
 interface Message {

@@ -2,7 +2,7 @@ import assert from '../../../support/assert.js';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { ServingError } from '../../../../services/domain/serving-error.js';
-import { Utf8Stream } from '../../../../services/router/tokenizer/utf8-stream.js';
+import { Utf8Stream } from '../../../../services/platform/tokenizer/utf8-stream.js';
 
 const decode = (parts: readonly Uint8Array[]): string => {
   const stream = new Utf8Stream();
