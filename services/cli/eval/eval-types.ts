@@ -1,23 +1,31 @@
-/** How a prediction is scored; each metric gives 0 to 1. */
-export type MetricName =
-  | 'string_match_all'
-  | 'string_match_part'
-  | 'exact_number'
-  | 'qa_f1'
-  | 'qa_f1_zh'
-  | 'rouge_l'
-  | 'rouge_l_zh'
-  | 'classification'
-  | 'retrieval'
-  | 'retrieval_zh'
-  | 'count'
-  | 'code_similarity'
-  | 'choice'
-  | 'first_number'
-  | 'first_word'
-  | 'math_find'
-  | 'kv_retrieval'
-  | 'dialogue_name';
+/** How a prediction is scored; each metric gives 0 to 1. score/score.ts says which benchmark uses it. */
+export const METRIC_NAMES = [
+  'string_match_all',
+  'string_match_part',
+  'qa_f1',
+  'qa_f1_first_line',
+  'qa_f1_zh',
+  'character_f1_zh',
+  'rouge_l',
+  'rouge_l_first_line',
+  'rouge_l_zh',
+  'rouge_lsum',
+  'classification',
+  'retrieval',
+  'retrieval_zh',
+  'count',
+  'code_similarity',
+  'choice',
+  'first_number',
+  'last_integer',
+  'leading_integers',
+  'math_find',
+  'kv_retrieval',
+  'dialogue_name',
+  'code_debug',
+] as const;
+
+export type MetricName = (typeof METRIC_NAMES)[number];
 
 /** Counts the tokens of a text as the served model would, special tokens aside. */
 export type TokenCounter = (text: string) => Promise<number>;
@@ -32,6 +40,8 @@ export interface EvalQuestion {
   readonly answerPrefix: string;
   readonly references: readonly string[];
   readonly metric: MetricName;
+  /** Every class a `classification` may name; absent for other metrics. */
+  readonly classes?: readonly string[];
   readonly maxNewTokens: number;
   /** What a picture or table may group by, such as `depthPercent`. */
   readonly facts: Readonly<Record<string, string | number>>;
