@@ -62,7 +62,7 @@ test('rougeLsum never counts a word more often than both texts have it', () => {
   near(rougeLsum('a', 'a\na'), (2 * 1) / (1 + 2));
 });
 
-const words = fc.array(fc.constantFrom('a', 'b', 'c', 'd', 'e'), { maxLength: 12 });
+const words = fc.array(fc.constantFrom<string>('a', 'b', 'c', 'd', 'e'), { maxLength: 12 });
 
 test('property: a longest common subsequence is one of both lists, and no other is longer', () => {
   fc.assert(
