@@ -4,7 +4,7 @@ import { PrefillProgress } from '../output/prefill-progress.js';
 import type { AnswerReport } from '../rpc/answer-events.js';
 import type { Prompt } from '../rpc/prompt-parts.js';
 import { RouterClient } from '../rpc/router-client.js';
-import { readBook } from './book.js';
+import { readBook } from '../text/book.js';
 import { type DemoScreen } from './demo-screen.js';
 import { fitLength } from './fit-length.js';
 import { findLeftovers } from './leftovers.js';

@@ -13,7 +13,7 @@ export function readBook(): string {
   } catch (error) {
     throw new ServingError(
       'BAD_REQUEST',
-      'the book of the demo is missing: run npm ci (with development packages) first',
+      'the book (Moby Dick) is missing: run npm ci with development packages first',
       {},
       { cause: error },
     );
