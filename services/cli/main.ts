@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { addDemoCommand } from './commands/demo.js';
 import { addEngineCommands } from './commands/engine-commands.js';
+import { addEvalCommand } from './commands/eval.js';
 import { addForkCommand } from './commands/fork.js';
 import { addGenerateCommand } from './commands/generate.js';
 import { addKeysCommand } from './commands/keys.js';
@@ -17,6 +18,7 @@ Examples:
   longshadow status --router 127.0.0.1:7000
   longshadow models inspect models/needle
   longshadow demo
+  longshadow eval needle --lengths 4K,8K --out runs/needle
 
 From a checkout \`longshadow\` is \`npm run -s longshadow --\`.`;
 
@@ -34,6 +36,7 @@ addKeysCommand(program);
 addModelsCommand(program);
 addEngineCommands(program);
 addDemoCommand(program);
+addEvalCommand(program);
 
 // A reader that closes early (head, less) is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

@@ -10,8 +10,11 @@ export interface RouterFlags {
   readonly apiKey?: string;
 }
 
-/** What every command that calls a cluster takes: where it is, and who calls. */
-export function addRouterOptions(command: Command): Command {
+/**
+ * What every command that calls a cluster takes: where it is, and who calls.
+ * @param defaultRouter host:port; none: the option must be given
+ */
+export function addRouterOptions(command: Command, defaultRouter?: string): Command {
   const option = (flags: string, description: string, variable: string): Option =>
     new Option(flags, description).env(variable);
   return command
@@ -19,6 +22,7 @@ export function addRouterOptions(command: Command): Command {
       '--router <host:port,...>',
       'address of the router; of several, another goes on where one is gone',
       hostPortList,
+      defaultRouter === undefined ? undefined : hostPortList(defaultRouter),
     )
     .addOption(option('--tls-cert <path>', 'PEM certificate to show', 'LONGSHADOW_TLS_CERT'))
     .addOption(option('--tls-key <path>', 'PEM key of it', 'LONGSHADOW_TLS_KEY'))

@@ -12,6 +12,7 @@ import type { RouterServiceClient } from '../../../proto/gen/longshadow/router/v
 import { toAnswerEvent, type AnswerEvent } from './answer-events.js';
 import { toClusterStatus, type ClusterStatus } from './cluster-status.js';
 import { promptParts, type Prompt } from './prompt-parts.js';
+import { toServedModel, type ServedModel } from './served-model.js';
 import { routerError } from './router-error.js';
 import { toHeader, type GenerateOptions } from './to-header.js';
 
@@ -146,6 +147,28 @@ export class RouterClient {
       keptUntilUnixMs: Number(forked.keptUntilUnixMs),
       tokens: Number(forked.tokens),
     };
+  }
+
+  /** Frees a kept session. @returns false if it had ended before */
+  async release(sessionId: string): Promise<boolean> {
+    const { released } = await this.#unary(
+      unaryCall(this.#client, 'releaseSession', { sessionId }, UNARY_OPTIONS),
+    );
+    return released;
+  }
+
+  /** Stops a session in whatever phase and frees it. @returns false if it had ended before */
+  async cancel(sessionId: string): Promise<boolean> {
+    const { cancelled } = await this.#unary(
+      unaryCall(this.#client, 'cancelSession', { sessionId }, UNARY_OPTIONS),
+    );
+    return cancelled;
+  }
+
+  /** The models that the cluster serves now, by name. */
+  async models(): Promise<ServedModel[]> {
+    const { models } = await this.#unary(unaryCall(this.#client, 'listModels', {}, UNARY_OPTIONS));
+    return models.map(toServedModel);
   }
 
   async countTokens(model: string, prompt: Prompt): Promise<number> {

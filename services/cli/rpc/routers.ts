@@ -3,6 +3,7 @@ import type { ClusterStatus } from './cluster-status.js';
 import { lastingAnswer, type LastingOptions } from './lasting-answer.js';
 import type { Prompt } from './prompt-parts.js';
 import { RouterClient, type ForkedSession } from './router-client.js';
+import type { ServedModel } from './served-model.js';
 import type { GenerateOptions } from './to-header.js';
 
 /** How long a router of several has to take a connection. */
@@ -46,6 +47,30 @@ export class Routers {
   async fork(sessionId: string, keepSessionMs: number): Promise<ForkedSession> {
     const [client] = await this.#inOrder();
     return client.fork(sessionId, keepSessionMs);
+  }
+
+  /** As RouterClient.release. */
+  async release(sessionId: string): Promise<boolean> {
+    const [client] = await this.#inOrder();
+    return client.release(sessionId);
+  }
+
+  /** As RouterClient.cancel. */
+  async cancel(sessionId: string): Promise<boolean> {
+    const [client] = await this.#inOrder();
+    return client.cancel(sessionId);
+  }
+
+  /** As RouterClient.models. */
+  async models(): Promise<ServedModel[]> {
+    const [client] = await this.#inOrder();
+    return client.models();
+  }
+
+  /** As RouterClient.countTokens. */
+  async countTokens(model: string, prompt: Prompt): Promise<number> {
+    const [client] = await this.#inOrder();
+    return client.countTokens(model, prompt);
   }
 
   async status(): Promise<ClusterStatus> {

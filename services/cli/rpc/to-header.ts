@@ -24,6 +24,8 @@ export interface GenerateOptions {
   readonly keepSessionMs?: number;
   readonly continueSessionId?: string;
   readonly promptLogprobs?: readonly TokenRange[];
+  /** Generated token i is forcedTokens[i] while there is one. */
+  readonly forcedTokens?: readonly number[];
 }
 
 /** The header of a Generate call. */
@@ -52,6 +54,7 @@ export function toHeader(options: GenerateOptions): GenerateHeader {
     keepSessionMs: options.keepSessionMs ?? 0,
     continueSessionId: options.continueSessionId ?? '',
     promptLogprobs: [...(options.promptLogprobs ?? [])],
+    forcedTokens: [...(options.forcedTokens ?? [])],
   };
 }
 

@@ -1,0 +1,235 @@
+import { ServingError } from '../../../domain/serving-error.js';
+import type { PromptLogprob } from '../../../domain/session-event.js';
+import type { TokenRange } from '../../../domain/token-range.js';
+import type { GenerateOptions } from '../../rpc/to-header.js';
+import type { EvalDocument, EvalQuestion, LogprobTarget, SampleResult } from '../eval-types.js';
+import { scoreAnswer } from '../score/score.js';
+import { type EvalCluster, isSessionGone } from './eval-cluster.js';
+import { inParallel } from './in-parallel.js';
+import type { EvalPolicy } from './policies.js';
+import type { PromptHalves } from './prompt-halves.js';
+import { runTurn, type Turn } from './run-turn.js';
+
+/** A prefilled document is released after its questions; so long at most where its client was killed. */
+const KEEP_DOCUMENT_MS = 1_800_000;
+/** A fork waits for its question only. */
+const KEEP_FORK_MS = 60_000;
+
+/** A document with the ids that all its policies and questions share. */
+export interface EncodedDocument {
+  readonly document: EvalDocument;
+  readonly ids: readonly number[];
+  readonly targetRanges: readonly TokenRange[];
+}
+
+/** Where a document's samples go, and which are there already. */
+export interface Samples {
+  has(questionId: string): boolean;
+  add(sample: SampleResult): Promise<void>;
+}
+
+/** @throws ServingError BAD_REQUEST or MODEL_INVALID for targets that cannot be told from ids */
+export async function encodeDocument(
+  document: EvalDocument,
+  halves: PromptHalves,
+): Promise<EncodedDocument> {
+  const ids = await halves.documentIds(document);
+  const targetRanges =
+    document.logprobTargets.length === 0 ? [] : await halves.targetRanges(document, ids);
+  return { document, ids, targetRanges };
+}
+
+/**
+ * Gets a document's missing samples under one policy: prefills it once and forks it for each
+ * question. A document with one question is asked in one go. Nothing stays in the cluster.
+ *
+ * @param atOnce questions that are asked at the same time
+ */
+export async function askDocument(
+  encoded: EncodedDocument,
+  policy: EvalPolicy,
+  run: { readonly cluster: EvalCluster; readonly halves: PromptHalves; readonly atOnce: number },
+  samples: Samples,
+): Promise<void> {
+  const { cluster } = run;
+  const asker = new DocumentAsker(encoded, policy, run, samples);
+  try {
+    await cluster.surely(
+      async () => asker.askMissing(),
+      () => false,
+    );
+  } catch (error) {
+    if (!isSessionGone(error)) throw error;
+    throw new ServingError(
+      'VALUE_STORE_FULL',
+      `the kept session of document ${encoded.document.id} was ended again and again before its questions were answered: lower --concurrency, or give the value store more room`,
+      {},
+      { cause: error },
+    );
+  }
+}
+
+class DocumentAsker {
+  constructor(
+    private readonly encoded: EncodedDocument,
+    private readonly policy: EvalPolicy,
+    private readonly run: {
+      readonly cluster: EvalCluster;
+      readonly halves: PromptHalves;
+      readonly atOnce: number;
+    },
+    private readonly samples: Samples,
+  ) {}
+
+  async askMissing(): Promise<void> {
+    const { questions, logprobTargets } = this.encoded.document;
+    const missing = questions.filter(({ id }) => !this.samples.has(id));
+    const targets = logprobTargets.filter(({ id }) => !this.samples.has(id));
+    const [only] = missing;
+    if (questions.length === 0) {
+      if (targets.length > 0) await this.#scoreTargets(await this.#readTargets());
+    } else if (questions.length === 1 && logprobTargets.length === 0) {
+      if (only !== undefined) await this.#askAlone(only);
+    } else if (missing.length > 0 || targets.length > 0) {
+      await this.#askForks(missing);
+    }
+  }
+
+  /** The whole prompt in one go. */
+  async #askAlone(question: EvalQuestion): Promise<void> {
+    const ids = [...this.encoded.ids, ...(await this.#questionIds(question))];
+    const turn = await runTurn(this.run.cluster, this.#options(ids.length, question), ids);
+    await this.#answered(question, turn, turn.report.timeToFirstTokenMs);
+  }
+
+  /** A prefill whose one token nobody wants. */
+  async #readTargets(): Promise<Turn> {
+    const { ids } = this.encoded;
+    const options = { ...this.#options(ids.length), promptLogprobs: this.encoded.targetRanges };
+    return runTurn(this.run.cluster, options, ids);
+  }
+
+  async #askForks(missing: readonly EvalQuestion[]): Promise<void> {
+    const { cluster, atOnce } = this.run;
+    const base = await this.#prefill();
+    try {
+      await this.#scoreTargets(base);
+      await inParallel(missing, atOnce, async (question) => {
+        const turn = await cluster.surely(
+          async () => this.#askFork(base.sessionId, question),
+          isSessionGone,
+        );
+        const waitedMs = base.report.timeToFirstTokenMs + turn.report.timeToFirstTokenMs;
+        await this.#answered(question, turn, waitedMs);
+      });
+    } finally {
+      await cluster.drop(base.sessionId);
+    }
+  }
+
+  /**
+   * A kept session that holds exactly the document. A turn makes a token at least: the document's
+   * last one is forced to be it, and is the first to be decoded instead of the last to be prefilled.
+   */
+  async #prefill(): Promise<Turn> {
+    const { ids, targetRanges } = this.encoded;
+    const prompt = ids.slice(0, -1);
+    const options: GenerateOptions = {
+      ...this.#options(prompt.length),
+      forcedTokens: ids.slice(-1),
+      keepSessionMs: KEEP_DOCUMENT_MS,
+      promptLogprobs: targetRanges
+        .map((range) => ({ ...range, endToken: Math.min(range.endToken, prompt.length) }))
+        .filter(({ beginToken, endToken }) => beginToken < endToken),
+    };
+    return runTurn(this.run.cluster, options, prompt);
+  }
+
+  async #askFork(baseSessionId: string, question: EvalQuestion): Promise<Turn> {
+    const { cluster } = this.run;
+    const ids = await this.#questionIds(question);
+    const { sessionId } = await cluster.fork(baseSessionId, KEEP_FORK_MS);
+    const options = { ...this.#options(0, question), continueSessionId: sessionId };
+    return runTurn(cluster, options, ids);
+  }
+
+  #options(promptTokens: number, question: EvalQuestion | null = null): GenerateOptions {
+    const { prefillPolicy, cachePolicy } = this.policy;
+    return {
+      model: this.run.cluster.model,
+      ...{ prefillPolicy, cachePolicy },
+      ...(promptTokens === 0 ? {} : { maxPromptTokens: promptTokens }),
+      maxNewTokens: question?.maxNewTokens ?? 1,
+      ignoreEos: question === null,
+      temperature: 0,
+    };
+  }
+
+  async #questionIds(question: EvalQuestion): Promise<number[]> {
+    return this.run.halves.questionIds(question, this.encoded.document.chat);
+  }
+
+  async #answered(question: EvalQuestion, turn: Turn, waitedMs: number): Promise<void> {
+    const { id, references, facts } = question;
+    await this.samples.add({
+      ...this.#place(),
+      ...{ questionId: id, references, facts },
+      promptTokens: turn.report.promptTokens,
+      prediction: turn.text,
+      score: scoreAnswer(question, turn.text),
+      ...{ logprobSum: null, targetTokens: null, worstRank: null },
+      timeToFirstTokenMs: waitedMs,
+    });
+  }
+
+  async #scoreTargets(turn: Turn): Promise<void> {
+    const { document, targetRanges, ids } = this.encoded;
+    for (const [at, target] of document.logprobTargets.entries()) {
+      const range = targetRanges[at];
+      if (range === undefined || this.samples.has(target.id)) continue;
+      await this.samples.add({
+        ...this.#place(),
+        ...scoreTarget(target, range, turn.promptLogprobs),
+        promptTokens: ids.length,
+        timeToFirstTokenMs: turn.report.timeToFirstTokenMs,
+      });
+    }
+  }
+
+  #place(): Pick<SampleResult, 'documentId' | 'task' | 'lengthTokens' | 'policy'> {
+    const { id, task, lengthTokens } = this.encoded.document;
+    return { documentId: id, task, lengthTokens, policy: this.policy.name };
+  }
+}
+
+/** @throws Error if the cluster left a position out */
+function scoreTarget(
+  { id, facts }: LogprobTarget,
+  { beginToken, endToken }: TokenRange,
+  scored: ReadonlyMap<number, PromptLogprob>,
+): Pick<
+  SampleResult,
+  | 'questionId'
+  | 'prediction'
+  | 'references'
+  | 'score'
+  | 'logprobSum'
+  | 'targetTokens'
+  | 'worstRank'
+  | 'facts'
+> {
+  let [logprobSum, worstRank] = [0, 1];
+  for (let position = beginToken; position < endToken; position += 1) {
+    const token = scored.get(position);
+    if (token === undefined) {
+      throw new Error(`the cluster sent no log-probability of position ${String(position)}`);
+    }
+    logprobSum += token.logprob;
+    worstRank = Math.max(worstRank, token.rank);
+  }
+  return {
+    ...{ questionId: id, prediction: null, references: [], facts },
+    score: worstRank === 1 ? 1 : 0,
+    ...{ logprobSum, targetTokens: endToken - beginToken, worstRank },
+  };
+}

@@ -1,0 +1,101 @@
+import { ServingError } from '../../../domain/serving-error.js';
+import type { Routers } from '../../rpc/routers.js';
+import type { ServedModel } from '../../rpc/served-model.js';
+import type { EvalDocument, EvalQuestion } from '../eval-types.js';
+import type { EvalCluster } from './eval-cluster.js';
+import type { EvalPolicy } from './policies.js';
+import type { PromptHalves } from './prompt-halves.js';
+import { runTurn } from './run-turn.js';
+
+/** Letters, digits, white space, spelled special tokens and several scripts. */
+const PROBE = `Call me Ishmael. 20481 <|end|> naïve  café\n\n\tЮг 東京 🐋 don't`;
+
+/**
+ * The model that a run asks for; of one that is served alone, the name may be left out.
+ * @throws ServingError UNKNOWN_MODEL naming those that are served
+ */
+export async function chooseModel(
+  routers: Routers,
+  name: string | undefined,
+): Promise<ServedModel> {
+  const models = await routers.models();
+  const found = name === undefined ? models : models.filter((model) => model.name === name);
+  const [only] = found;
+  if (only !== undefined && found.length === 1) return only;
+  const served = models.map((model) => model.name).join(', ');
+  throw new ServingError(
+    'UNKNOWN_MODEL',
+    models.length === 0
+      ? 'the cluster serves no model now; start a worker and a decode'
+      : name === undefined
+        ? `several models are served: choose one of ${served} with --model`
+        : `model "${name}" is not served here; served: ${served}`,
+  );
+}
+
+/** @throws ServingError PROMPT_TOO_LONG naming the model's limit */
+export function checkLengths(
+  lengths: readonly number[],
+  { name, maxPositions }: ServedModel,
+): void {
+  const tooLong = lengths.find((length) => length > maxPositions);
+  if (tooLong === undefined) return;
+  throw new ServingError(
+    'PROMPT_TOO_LONG',
+    `--lengths: ${String(tooLong)} tokens are more than the ${String(maxPositions)} positions of model ${name}`,
+  );
+}
+
+/**
+ * Makes sure that ids made here are those that the cluster would make.
+ * @param directory where the tokenizer was read, for the message
+ * @throws ServingError MODEL_INVALID
+ */
+export async function checkTokenizer(
+  routers: Routers,
+  model: string,
+  halves: PromptHalves,
+  directory: string,
+): Promise<void> {
+  const own = await probeIds(halves);
+  const served = halves.hasChat
+    ? await routers.countTokens(model, {
+        kind: 'chat',
+        messages: [{ role: 'user', content: PROBE }],
+      })
+    : await routers.countTokens(model, { kind: 'text', bytes: [Buffer.from(PROBE)] });
+  if (own.length === served) return;
+  throw new ServingError(
+    'MODEL_INVALID',
+    `the tokenizer of ${directory} makes ${String(own.length)} tokens of a text of which the cluster's model ${model} makes ${String(served)}: give --tokenizer the folder of the served model`,
+  );
+}
+
+/** Asks for a token under each policy. @throws ServingError POLICY_NOT_AVAILABLE, as the router says it */
+export async function checkPolicies(
+  cluster: EvalCluster,
+  policies: readonly EvalPolicy[],
+  halves: PromptHalves,
+): Promise<void> {
+  const ids = await probeIds(halves);
+  for (const { prefillPolicy, cachePolicy } of policies) {
+    const { model } = cluster;
+    const options = {
+      model,
+      prefillPolicy,
+      cachePolicy,
+      maxNewTokens: 1,
+      maxPromptTokens: ids.length,
+    };
+    await runTurn(cluster, options, ids);
+  }
+}
+
+async function probeIds(halves: PromptHalves): Promise<number[]> {
+  const document: Pick<EvalDocument, 'promptText' | 'chat'> = { promptText: PROBE, chat: true };
+  const question: Pick<EvalQuestion, 'questionText' | 'answerPrefix'> = {
+    questionText: '',
+    answerPrefix: '',
+  };
+  return [...(await halves.documentIds(document)), ...(await halves.questionIds(question, true))];
+}

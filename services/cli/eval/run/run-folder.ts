@@ -1,0 +1,170 @@
+import { mkdir, open, readdir, readFile, rename, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ServingError } from '../../../domain/serving-error.js';
+import { describeError } from '../../output/describe-error.js';
+import type { SampleResult } from '../eval-types.js';
+import { type JsonLine, readJsonLines } from './json-lines.js';
+import { describePlanDifference, type RunPlan } from './run-plan.js';
+
+const PLAN_FILE = 'run.json';
+const RESULTS_FILE = 'results.jsonl';
+const FINISHED_FILE = 'finished.jsonl';
+
+/** A line of finished.jsonl: a document whose samples under one policy are all written. */
+interface FinishedDocument {
+  readonly documentId: string;
+  readonly policy: string;
+  readonly samples: number;
+}
+
+/**
+ * A run's folder: run.json (the plan), results.jsonl (a line a sample, in order of arrival) and
+ * finished.jsonl (a line a document and policy). Lines are only ever appended; what a crash left of
+ * a last line is cut off at the next start.
+ */
+export class RunFolder {
+  readonly #samples = new Map<string, SampleResult>();
+  readonly #finished = new Set<string>();
+  /** One write at a time: a line is never inside another. */
+  #writing: Promise<void> = Promise.resolve();
+
+  private constructor(
+    readonly path: string,
+    private readonly resultsFile: FileHandle,
+    private readonly finishedFile: FileHandle,
+    results: readonly JsonLine[],
+    finished: readonly JsonLine[],
+  ) {
+    const counts = new Map<string, number>();
+    for (const { value } of results) {
+      const sample = value as SampleResult;
+      const document = documentKey(sample.documentId, sample.policy);
+      if (!this.#samples.has(sampleKey(sample)))
+        counts.set(document, (counts.get(document) ?? 0) + 1);
+      this.#samples.set(sampleKey(sample), sample);
+    }
+    for (const { value } of finished) {
+      const { documentId, policy, samples } = value as FinishedDocument;
+      const document = documentKey(documentId, policy);
+      if (counts.get(document) === samples) this.#finished.add(document);
+    }
+  }
+
+  /**
+   * Begins a run in an empty folder, or goes on with the one that is there.
+   * @throws ServingError BAD_REQUEST if another plan's run is there, or something else
+   */
+  static async open(path: string, plan: RunPlan): Promise<RunFolder> {
+    try {
+      await mkdir(path, { recursive: true });
+      const before = await readPlan(path);
+      const results = await readJsonLines(join(path, RESULTS_FILE));
+      // A plan without a sample binds nobody: it may have been refused since.
+      if (before === null || results.length === 0) await writePlan(path, plan);
+      else refuseAnother(path, before, plan);
+      const finished = await readJsonLines(join(path, FINISHED_FILE));
+      return new RunFolder(
+        path,
+        await open(join(path, RESULTS_FILE), 'a'),
+        await open(join(path, FINISHED_FILE), 'a'),
+        results,
+        finished,
+      );
+    } catch (error) {
+      if (error instanceof ServingError) throw error;
+      throw new ServingError('BAD_REQUEST', `--out ${path}: ${describeError(error)}`);
+    }
+  }
+
+  get samples(): SampleResult[] {
+    return [...this.#samples.values()];
+  }
+
+  get finishedDocuments(): number {
+    return this.#finished.size;
+  }
+
+  isFinished(documentId: string, policy: string): boolean {
+    return this.#finished.has(documentKey(documentId, policy));
+  }
+
+  hasSample(documentId: string, policy: string, questionId: string): boolean {
+    return this.#samples.has(sampleKey({ documentId, policy, questionId }));
+  }
+
+  async add(sample: SampleResult): Promise<void> {
+    await this.#inTurn(async () => this.resultsFile.appendFile(`${JSON.stringify(sample)}\n`));
+    this.#samples.set(sampleKey(sample), sample);
+  }
+
+  /** All samples of a document under one policy are added: from here on they survive the machine. */
+  async finish(documentId: string, policy: string, samples: number): Promise<void> {
+    const line: FinishedDocument = { documentId, policy, samples };
+    await this.#inTurn(async () => {
+      await this.resultsFile.sync();
+      await this.finishedFile.appendFile(`${JSON.stringify(line)}\n`);
+      await this.finishedFile.sync();
+    });
+    this.#finished.add(documentKey(documentId, policy));
+  }
+
+  async close(): Promise<void> {
+    await this.#writing.catch(() => undefined);
+    await this.resultsFile.close();
+    await this.finishedFile.close();
+  }
+
+  async #inTurn(write: () => Promise<void>): Promise<void> {
+    const turn = this.#writing.catch(() => undefined).then(write);
+    this.#writing = turn;
+    return turn;
+  }
+}
+
+async function readPlan(path: string): Promise<RunPlan | null> {
+  const names = await readdir(path);
+  if (names.includes(PLAN_FILE)) {
+    try {
+      return JSON.parse(await readFile(join(path, PLAN_FILE), 'utf8')) as RunPlan;
+    } catch (error) {
+      throw new ServingError(
+        'BAD_REQUEST',
+        `${join(path, PLAN_FILE)} is not a run's plan (${describeError(error)}); give another --out`,
+      );
+    }
+  }
+  if (names.every((name) => name === `${PLAN_FILE}.new`)) return null;
+  throw new ServingError(
+    'BAD_REQUEST',
+    `--out ${path} holds other files; give an empty folder, a new one, or that of a run to go on with`,
+  );
+}
+
+async function writePlan(path: string, plan: RunPlan): Promise<void> {
+  const file = await open(join(path, `${PLAN_FILE}.new`), 'w');
+  await file.writeFile(`${JSON.stringify(plan, null, 2)}\n`);
+  await file.sync();
+  await file.close();
+  await rename(join(path, `${PLAN_FILE}.new`), join(path, PLAN_FILE));
+}
+
+function refuseAnother(path: string, before: RunPlan, plan: RunPlan): void {
+  const differences = describePlanDifference(before, plan);
+  if (differences.length === 0) return;
+  throw new ServingError(
+    'BAD_REQUEST',
+    `--out ${path} holds a run with another plan: ${differences.join('; ')}; give another folder, or the same options to go on with it`,
+  );
+}
+
+function documentKey(documentId: string, policy: string): string {
+  return JSON.stringify([documentId, policy]);
+}
+
+function sampleKey({
+  documentId,
+  policy,
+  questionId,
+}: Pick<SampleResult, 'documentId' | 'policy' | 'questionId'>): string {
+  return JSON.stringify([documentId, policy, questionId]);
+}

@@ -1,0 +1,34 @@
+/** What decides a run's samples; two runs of the same plan against the same model are the same run. */
+export interface RunPlan {
+  /** Subcommand of `longshadow eval`. */
+  readonly benchmark: string;
+  readonly model: string;
+  /** 32 hex digits over the model's configuration and weights. */
+  readonly modelFingerprint: string;
+  /** 32 hex digits over the tokenizer's files. */
+  readonly tokenizerFingerprint: string;
+  readonly policies: readonly string[];
+  readonly tasks: readonly string[];
+  /** Tokens; empty where a benchmark's own documents decide. */
+  readonly lengths: readonly number[];
+  /** Of each cell. */
+  readonly documents: number;
+  readonly seed: number;
+  /** What else a subcommand's options say, and fingerprints of the files they name. */
+  readonly options: Readonly<Record<string, string | number>>;
+}
+
+/** In words; empty for the same plan. */
+export function describePlanDifference(before: RunPlan, now: RunPlan): string[] {
+  const [old, fresh] = [flatten(before), flatten(now)];
+  return [...new Set([...old.keys(), ...fresh.keys()])].flatMap((name) => {
+    const [was, is] = [old.get(name) ?? 'unset', fresh.get(name) ?? 'unset'];
+    return was === is ? [] : [`${name} was ${was}, now ${is}`];
+  });
+}
+
+/** A plan that was read may lack what this version writes. */
+function flatten({ options, ...plan }: Partial<RunPlan>): Map<string, string> {
+  const entries = [...Object.entries(plan), ...Object.entries(options ?? {})];
+  return new Map(entries.map(([name, value]) => [name, String(value)]));
+}

@@ -1,0 +1,50 @@
+import type { PromptLogprob } from '../../../domain/session-event.js';
+import type { AnswerReport } from '../../rpc/answer-events.js';
+import type { GenerateOptions } from '../../rpc/to-header.js';
+import type { EvalCluster } from './eval-cluster.js';
+
+/** A finished turn. */
+export interface Turn {
+  readonly sessionId: string;
+  readonly text: string;
+  /** By position: those of the prompt that were asked for, and those of forced tokens. */
+  readonly promptLogprobs: ReadonlyMap<number, PromptLogprob>;
+  readonly report: AnswerReport;
+}
+
+/**
+ * Runs one turn to its end. A turn that fails, or is given up, leaves nothing in the cluster.
+ * @throws ServingError with the cluster's code, RouterUnreachable
+ */
+export async function runTurn(
+  cluster: EvalCluster,
+  options: GenerateOptions,
+  ids: readonly number[],
+): Promise<Turn> {
+  let sessionId = options.continueSessionId ?? null;
+  let text = '';
+  const forced = options.forcedTokens?.length ?? 0;
+  const promptLogprobs = new Map<number, PromptLogprob>();
+  try {
+    for await (const event of cluster.generate(options, ids)) {
+      sessionId = event.sessionId;
+      if (event.type === 'progress') {
+        for (const scored of event.promptLogprobs) promptLogprobs.set(scored.position, scored);
+      } else if (event.type === 'token') {
+        text += event.text;
+        if (event.index < forced) {
+          const { tokenId, logprob, rank } = event;
+          const position = ids.length + event.index;
+          promptLogprobs.set(position, { position, tokenId, logprob, rank });
+        }
+      } else if (event.type === 'finished') {
+        text += event.text;
+        return { sessionId, text, promptLogprobs, report: event.report };
+      }
+    }
+    throw new Error('the stream ended without an answer');
+  } catch (error) {
+    if (sessionId !== null) await cluster.drop(sessionId);
+    throw error;
+  }
+}
