@@ -1,7 +1,7 @@
 import type { EvalDocument } from '../eval-types.js';
 import { chatDocument, documentRandom, fillTemplate, fitDocument } from './document-draft.js';
 import { drawNumberNeedles } from './number-needles.js';
-import { evenDepths, placeLines } from './place-lines.js';
+import { evenDepths, nearestPlace, placeLines } from './place-lines.js';
 import { needleSentence, niahWording } from './ruler/templates.js';
 import type { TaskRequest } from './task-types.js';
 
@@ -27,7 +27,7 @@ export async function makeNeedleGrid(task: string, request: TaskRequest): Promis
   const hide = (units: number): string => {
     const sentences = prose.sentences(start, units);
     const placed = needles.map(({ key, value }, at) => ({
-      place: Math.floor((sentences.length * (depths[at] ?? 0)) / 100),
+      place: nearestPlace(sentences, depths[at] ?? 0),
       line: needleSentence('numbers', key, value),
     }));
     return placeLines(sentences, placed).join(' ');

@@ -48,3 +48,15 @@ export function placeLines(others: readonly string[], placed: readonly PlacedLin
   for (; from < others.length; from += 1) lines.push(others[from] as string);
   return lines;
 }
+
+/** The place between lines that is nearest to a share of their text, in percent. */
+export function nearestPlace(lines: readonly string[], depthPercent: number): number {
+  const characters = lines.reduce((sum, line) => sum + line.length, 0);
+  const wanted = (characters * depthPercent) / 100;
+  let before = 0;
+  for (const [place, line] of lines.entries()) {
+    if (before + line.length / 2 >= wanted) return place;
+    before += line.length;
+  }
+  return lines.length;
+}
