@@ -30,6 +30,7 @@ export class RunFolder {
 
   private constructor(
     readonly path: string,
+    readonly plan: RunPlan,
     private readonly resultsFile: FileHandle,
     private readonly finishedFile: FileHandle,
     results: readonly JsonLine[],
@@ -65,6 +66,7 @@ export class RunFolder {
       const finished = await readJsonLines(join(path, FINISHED_FILE));
       return new RunFolder(
         path,
+        plan,
         await open(join(path, RESULTS_FILE), 'a'),
         await open(join(path, FINISHED_FILE), 'a'),
         results,
