@@ -12,7 +12,8 @@ const TOKENS_PER_PAIR = 450;
 /** Questions stand from here to the end: there must be room before the first for a distance. */
 const FIRST_QUESTION = 0.2;
 const LAST_QUESTION = 0.98;
-const FIRST_NEEDLE = 0.01;
+/** Behind the few first tokens that sparse attention always keeps. */
+const FIRST_NEEDLE = 0.03;
 
 /** A needle and, later in the text, the question for it with its answer; shares of the text. */
 interface Pair extends NumberNeedle {
@@ -34,8 +35,9 @@ export async function makeMidprompt(task: string, request: TaskRequest): Promise
   const fitted = await fitDocument(task, request, [], {
     leastUnits: 1,
     mostUnits: Infinity,
+    // Without the line break before a question: chat templates trim it away.
     build: (units) =>
-      fillTemplate(document, { context: plant(pairs, prose.sentences(start, units)) }),
+      fillTemplate(document, { context: plant(pairs, prose.sentences(start, units)) }).trimEnd(),
     added: (from, to) => ` ${prose.words(start + from, to - from)}`,
   });
   return {

@@ -48,7 +48,7 @@ test('a question asks for keys of its own; their values are the references and s
           [...names].flatMap((key) => [...references].filter((v) => keys.get(key)?.includes(v))),
         );
         assert.equal(references.length, kind.queries * kind.valuesPerKey);
-        assert.ok(answerPrefix.includes(names.join('').slice(0, 3)));
+        for (const key of names) assert.ok(answerPrefix.includes(key), answerPrefix);
         for (const value of references) assert.equal(occurrences(document.promptText, value), 1);
         for (const key of names) {
           assert.equal(occurrences(document.promptText, key), kind.valuesPerKey);
@@ -57,7 +57,7 @@ test('a question asks for keys of its own; their values are the references and s
       });
       assert.equal(new Set(allAsked).size, allAsked.length);
     }),
-    { numRuns: 40 },
+    { numRuns: 25 },
   );
 });
 
