@@ -1,0 +1,161 @@
+import {
+  formatFactor,
+  formatLength,
+  formatPercent,
+  formatPerplexity,
+  formatPoints,
+  formatRange,
+} from './format-numbers.js';
+import { codeBlock, escapeMarkdown, type MarkdownColumn, markdownTable } from './markdown-table.js';
+import type {
+  MeanRow,
+  ReportOptions,
+  Summary,
+  SummaryRow,
+  SurpriseSummary,
+} from './summary-types.js';
+
+/** A picture that the report shows. */
+export interface ReportPicture {
+  /** Relative to the report, with `/`. */
+  readonly path: string;
+  readonly title: string;
+}
+
+const UNKNOWN = '–';
+
+const HOW_TO_READ = [
+  'Intervals hold 95 %. Scores that are all right or wrong have Wilson’s, graded ones Student’s t; answers count as independent.',
+];
+const HOW_TO_COMPARE = [
+  'A difference is over the questions that both policies answered: Bonett and Price’s interval for right or wrong, Student’s t for graded scores.',
+  '“Within 1 point” says that at most 2 of 100 are lost against dense.',
+  'A control is a window of the same cost. Where it does as well as dense within its interval, the row is no evidence for the policy.',
+];
+
+/** The whole report as Markdown. */
+export function markdownReport(
+  summary: Summary,
+  pictures: readonly ReportPicture[],
+  options: ReportOptions,
+): string {
+  const facts = Object.entries(options.facts ?? {});
+  const shown = summary.rows.filter(({ role }) => role !== 'control');
+  const questions = shown.filter(({ surprise }) => surprise === null);
+  const texts = shown.filter(({ surprise }) => surprise !== null);
+  const means = summary.means.filter(({ role }) => role !== 'control');
+  const hasSparse = shown.some(({ role }) => role === 'sparse');
+  const sections = [
+    `# ${escapeMarkdown(options.title)}`,
+    codeBlock(options.command, 'sh'),
+    facts.map(([name, value]) => `* ${escapeMarkdown(`${name}: ${value}`)}`).join('\n'),
+    section('Scores', markdownTable(scoreColumns(hasSparse), questions), questions.length),
+    section('Mean over tasks', markdownTable(meanColumns(hasSparse), means), means.length),
+    section('Log-probabilities', markdownTable(textColumns(hasSparse), texts), texts.length),
+    [...HOW_TO_READ, ...(hasSparse ? HOW_TO_COMPARE : [])].join('\n\n'),
+    pictures.map(({ path, title }) => `![${escapeMarkdown(title)}](<${path}>)`).join('\n\n'),
+  ];
+  return `${sections.filter((text) => text !== '').join('\n\n')}\n`;
+}
+
+function section(title: string, table: string, rows: number): string {
+  return rows === 0 ? '' : `## ${title}\n\n${table}`;
+}
+
+type Columns<Row> = MarkdownColumn<Row>[];
+
+function scoreColumns(hasSparse: boolean): Columns<SummaryRow> {
+  const always: Columns<SummaryRow> = [
+    ...placeColumns(),
+    number('answers', ({ score }) => String(score.count)),
+    number('score, %', ({ score }) => formatPercent(score.mean)),
+    number('95 % interval', ({ score }) => formatRange(score, formatPercent)),
+  ];
+  if (!hasSparse) return always;
+  return [
+    ...always,
+    number('against dense, points', ({ toDense }) => or(toDense, (d) => formatPoints(d.mean))),
+    number('95 % interval', ({ toDense }) => or(toDense, (d) => formatRange(d, formatPoints))),
+    word('within 1 point', ({ toDense }) => or(toDense, (d) => (d.withinOnePoint ? 'yes' : 'no'))),
+    number('control, %', ({ control }) => or(control, (c) => formatPercent(c.score.mean))),
+    number('control against dense, points', ({ control }) =>
+      or(control?.toDense, (d) => `${formatPoints(d.mean)} (${formatRange(d, formatPoints)})`),
+    ),
+    word('evidence', evidenceText),
+  ];
+}
+
+function textColumns(hasSparse: boolean): Columns<SummaryRow> {
+  const of = (row: SummaryRow, show: (surprise: SurpriseSummary) => string): string =>
+    or(row.surprise, show);
+  const always: Columns<SummaryRow> = [
+    ...placeColumns(),
+    number('targets', (row) => of(row, ({ targets }) => String(targets))),
+    number('tokens', (row) => of(row, ({ tokens }) => tokens.toLocaleString('en-US'))),
+    number('perplexity', (row) => of(row, (s) => formatPerplexity(s.natsPerToken.mean))),
+    number('95 % interval', (row) => of(row, (s) => formatRange(s.natsPerToken, formatPerplexity))),
+    number('likeliest throughout, %', ({ score }) => formatPercent(score.mean)),
+    number('median worst rank', (row) => of(row, (s) => s.medianWorstRank.toFixed(0))),
+  ];
+  if (!hasSparse) return always;
+  return [
+    ...always,
+    number('perplexity against dense', (row) =>
+      of(row, (s) => or(s.aboveDense, (above) => formatFactor(above.mean))),
+    ),
+    number('95 % interval', (row) =>
+      of(row, (s) => or(s.aboveDense, (above) => formatRange(above, formatFactor))),
+    ),
+    number('control against dense', ({ control }) =>
+      or(
+        control?.surprise?.aboveDense,
+        (above) => `${formatFactor(above.mean)} (${formatRange(above, formatFactor)})`,
+      ),
+    ),
+    word('evidence', evidenceText),
+  ];
+}
+
+function meanColumns(hasSparse: boolean): Columns<MeanRow> {
+  const always: Columns<MeanRow> = [
+    number('length', ({ lengthTokens }) => formatLength(lengthTokens)),
+    word('policy', ({ policy }) => policy),
+    number('tasks', ({ tasks }) => String(tasks)),
+    number('score, %', ({ score }) => formatPercent(score.mean)),
+    number('95 % interval', ({ score }) => formatRange(score, formatPercent)),
+  ];
+  if (!hasSparse) return always;
+  return [
+    ...always,
+    number('against dense, points', ({ toDense }) => or(toDense, (d) => formatPoints(d.mean))),
+    number('95 % interval', ({ toDense }) => or(toDense, (d) => formatRange(d, formatPoints))),
+  ];
+}
+
+function placeColumns(): Columns<SummaryRow> {
+  return [
+    word('task', ({ task }) => task),
+    number('length', ({ lengthTokens }) => formatLength(lengthTokens)),
+    word('policy', ({ policy }) => policy),
+    number('documents', ({ documents }) => String(documents)),
+  ];
+}
+
+function evidenceText({ role, evidence, control }: SummaryRow): string {
+  if (role === 'dense' || evidence === null) return UNKNOWN;
+  if (evidence === 'none')
+    return `no evidence: ${control?.policy ?? 'the control'} does as well as dense`;
+  return evidence === 'some' ? 'yes' : 'no control ran';
+}
+
+function or<T>(value: T | null | undefined, show: (value: T) => string): string {
+  return value === null || value === undefined ? UNKNOWN : show(value);
+}
+
+function word<Row>(title: string, cell: (row: Row) => string): MarkdownColumn<Row> {
+  return { title, cell };
+}
+
+function number<Row>(title: string, cell: (row: Row) => string): MarkdownColumn<Row> {
+  return { title, cell, isNumber: true };
+}

@@ -1,0 +1,172 @@
+import assert from '../../../../support/assert.js';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { SeededRandom } from '../../../../../services/cli/eval/random.js';
+import { pairedDifference } from '../../../../../services/cli/eval/report/paired-difference.js';
+import {
+  averageIntervals,
+  estimateMean,
+  estimateRatio,
+  estimateScore,
+  median,
+  wilson,
+} from '../../../../../services/cli/eval/report/statistics.js';
+import { tQuantile } from '../../../../../services/cli/eval/report/t-quantile.js';
+
+function near(got: number, want: number, tolerance: number, what = ''): void {
+  assert.ok(Math.abs(got - want) <= tolerance, `${what} ${got} for ${want}`);
+}
+
+test("Wilson's intervals are those that Newcombe printed (1998, table I, method 3)", () => {
+  const printed = [
+    [81, 263, 0.2553, 0.3662],
+    [15, 148, 0.0624, 0.1605],
+    [0, 20, 0, 0.1611],
+    [1, 29, 0.0061, 0.1718],
+  ] as const;
+  for (const [right, count, low, high] of printed) {
+    const interval = wilson(right, count);
+    near(interval.low, low, 5e-5, `low of ${right}/${count}`);
+    near(interval.high, high, 5e-5, `high of ${right}/${count}`);
+    assert.equal(interval.mean, right / count);
+  }
+});
+
+test("Student's quantiles are those of printed tables", () => {
+  const printed = [
+    [1, 12.7062],
+    [4, 2.7764],
+    [10, 2.2281],
+    [11, 2.201],
+    [20, 2.086],
+    [30, 2.0423],
+    [60, 2.0003],
+    [120, 1.9799],
+    [1_000_000, 1.96],
+  ] as const;
+  for (const [degrees, quantile] of printed) near(tQuantile(degrees), quantile, 1e-4, `${degrees}`);
+});
+
+test('scores of 0 and 1 get Wilson, others Student, kept within 0 and 1', () => {
+  const all = estimateScore(Array.from({ length: 100 }, () => 1));
+  assert.deepEqual([all.method, all.count, all.mean, all.high], ['wilson', 100, 1, 1]);
+  near(all.low, 0.963, 5e-4);
+  const graded = estimateScore([0.1, 0.2, 0.3, 0.4, 0.5]);
+  assert.equal(graded.method, 't');
+  // Standard deviation 0.158, over the root of 5, times 2.776.
+  near(graded.low, 0.3 - 0.19633, 1e-5);
+  near(graded.high, 0.3 + 0.19633, 1e-5);
+  assert.deepEqual(estimateScore([0.5]), { mean: 0.5, low: 0, high: 1, count: 1, method: 't' });
+  assert.equal(estimateScore([0.9, 0.99, 0.5]).high, 1);
+  assert.throws(() => estimateScore([]), RangeError);
+});
+
+test('a ratio weighs targets by their tokens', () => {
+  const ratio = estimateRatio([
+    { value: 10, weight: 10 },
+    { value: 90, weight: 30 },
+  ]);
+  assert.equal(ratio.mean, 2.5);
+  // Residuals ±15: 12.706 times the root of 2 times 450, over 40.
+  near(ratio.high - ratio.mean, (12.7062 * Math.sqrt(900)) / 40, 1e-3);
+  const same = estimateRatio([5, 9, 2].map((weight) => ({ value: 3 * weight, weight })));
+  near(same.low, 3, 1e-9);
+  assert.equal(estimateRatio([{ value: 1, weight: 1 }]).low, -Infinity);
+});
+
+test('the mean of equally wide intervals narrows with the root of their number', () => {
+  const one = { mean: 0.5, low: 0.4, high: 0.7 };
+  const mean = averageIntervals([one, one, one, one]);
+  near(mean.low, 0.45, 1e-12);
+  near(mean.high, 0.6, 1e-12);
+  assert.equal(median([3, 1, 2]), 2);
+  assert.equal(median([4, 1, 2, 3]), 2.5);
+});
+
+test('a paired difference counts what was lost and gained', () => {
+  const pairs = [
+    ...Array.from({ length: 95 }, () => ({ score: 1, dense: 1 })),
+    ...Array.from({ length: 4 }, () => ({ score: 0, dense: 1 })),
+    { score: 1, dense: 0 },
+  ];
+  const difference = pairedDifference(pairs);
+  assert.deepEqual([difference.count, difference.lost, difference.gained], [100, 4, 1]);
+  near(difference.mean, -0.03, 1e-12);
+  // Bonett and Price: shares 5/102 and 2/102.
+  const half = 1.959964 * Math.sqrt((7 / 102 - (3 / 102) ** 2) / 102);
+  near(difference.low, -3 / 102 - half, 1e-6);
+  near(difference.high, -3 / 102 + half, 1e-6);
+});
+
+test('within 1 point means that at most 2 of 100 are lost', () => {
+  const lose = (lost: number, count: number) =>
+    pairedDifference(
+      Array.from({ length: count }, (_, at) => ({ score: at < lost ? 0 : 1, dense: 1 })),
+    ).withinOnePoint;
+  assert.equal(lose(2, 100), true);
+  assert.equal(lose(3, 100), false);
+  assert.equal(lose(2, 99), false);
+  assert.equal(lose(1, 50), true);
+  assert.equal(lose(6, 300), true);
+  const graded = Array.from({ length: 100 }, () => ({ score: 0.58, dense: 0.6 }));
+  assert.equal(pairedDifference(graded).withinOnePoint, true, '0.02 each, but for rounding');
+});
+
+test('equal answers leave a width where scores are 0 or 1, and graded pairs get Student', () => {
+  const equal = pairedDifference(Array.from({ length: 100 }, () => ({ score: 1, dense: 1 })));
+  assert.equal(equal.mean, 0);
+  near(equal.high, 0.0272, 1e-4);
+  near(equal.low, -0.0272, 1e-4);
+  const graded = pairedDifference([
+    { score: 0.5, dense: 0.6 },
+    { score: 0.2, dense: 0.5 },
+  ]);
+  const { low, high } = estimateMean([-0.1, -0.3]);
+  assert.deepEqual([graded.low, graded.high], [Math.max(-1, low), Math.min(1, high)]);
+});
+
+test('over shares from 50 to 99.5 %, Wilson holds the truth about 95 times of 100', () => {
+  const covers: number[] = [];
+  for (let share = 0.5; share < 0.996; share += 0.005) covers.push(wilsonCoverage(share, 100));
+  const mean = covers.reduce((total, cover) => total + cover, 0) / covers.length;
+  assert.ok(mean > 0.945 && mean < 0.965, `${mean}`);
+  assert.ok(Math.min(...covers) > 0.9, `${Math.min(...covers)}`);
+});
+
+/** The chance that the interval of a drawn count holds the share, summed over all counts. */
+function wilsonCoverage(share: number, count: number): number {
+  let [chance, covered] = [(1 - share) ** count, 0];
+  for (let right = 0; right <= count; right += 1) {
+    const { low, high } = wilson(right, count);
+    if (low <= share && share <= high) covered += chance;
+    chance *= ((count - right) / (right + 1)) * (share / (1 - share));
+  }
+  return covered;
+}
+
+test('over drawn pairs, the difference of 0/1 scores holds the truth about 95 times of 100', () => {
+  const random = new SeededRandom('pairs');
+  let covered = 0;
+  for (let draw = 0; draw < 400; draw += 1) {
+    const pairs = Array.from({ length: 100 }, () => {
+      const at = random.next();
+      if (at < 0.06) return { score: 0, dense: 1 };
+      return at < 0.08 ? { score: 1, dense: 0 } : { score: 1, dense: 1 };
+    });
+    const { low, high } = pairedDifference(pairs);
+    if (low <= -0.04 && -0.04 <= high) covered += 1;
+  }
+  assert.ok(covered >= 368 && covered <= 396, `${covered} of 400`);
+});
+
+test('property: an interval holds its mean and stays within 0 and 1', () => {
+  const score = fc.oneof(fc.constantFrom(0, 1), fc.double({ min: 0, max: 1, noNaN: true }));
+  fc.assert(
+    fc.property(fc.array(score, { minLength: 1, maxLength: 40 }), (scores) => {
+      const { mean, low, high } = estimateScore(scores);
+      assert.ok(low <= mean + 1e-12 && mean <= high + 1e-12);
+      assert.ok(low >= 0 && high <= 1);
+    }),
+    { numRuns: 200 },
+  );
+});
