@@ -2,6 +2,7 @@ import { randomInt } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import { evalSmoke } from './eval-smoke.mjs';
 import { filesUnder } from './fingerprint.mjs';
 import { buildNative } from './native-build.mjs';
 import { capture, runAloud, Stop } from './run.mjs';
@@ -20,6 +21,7 @@ export const TEST_STAGES = [
   { name: 'binding', run: () => nodeTests('test/binding') },
   { name: 'integration', run: () => nodeTests('test/integration', { concurrency: 1 }) },
   { name: 'e2e', run: () => nodeTests('test/e2e', { concurrency: 1 }) },
+  { name: 'eval', run: evalSmoke },
   { name: 'faults', run: () => faultTests() },
 ];
 

@@ -1,0 +1,62 @@
+import assert from '../../../../support/assert.js';
+import { describe, mock, test } from 'node:test';
+
+interface Floor {
+  readonly leastScore?: number;
+  readonly mostNatsPerToken?: number;
+}
+
+interface Row {
+  readonly task: string;
+  readonly lengthTokens: number;
+  readonly score: { readonly mean: number; readonly count: number };
+  readonly surprise: { readonly natsPerToken: { readonly mean: number } } | null;
+}
+
+const { judge } = (await import(
+  new URL('../../../../../scripts/lib/eval-smoke.mjs', import.meta.url).href
+)) as { judge: (rows: Row[], floors?: Record<string, Floor>) => Record<string, number> };
+const { FLOORS } = (await import(
+  new URL('../../../../../scripts/lib/eval-floors.mjs', import.meta.url).href
+)) as { FLOORS: Record<string, Floor> };
+
+function row(mean: number, nats?: number): Row {
+  const surprise = nats === undefined ? null : { natsPerToken: { mean: nats } };
+  return { task: 'vt', lengthTokens: 1_024, score: { mean, count: 10 }, surprise };
+}
+
+describe('The floors of eval:smoke', () => {
+  const quietly = (rows: Row[], floors: Record<string, Floor>): unknown => {
+    const log = mock.method(console, 'log', () => undefined);
+    try {
+      const { passed, failed } = judge(rows, floors);
+      return [passed, failed];
+    } finally {
+      log.mock.restore();
+    }
+  };
+
+  test('hold at the floor and fail below it', () => {
+    const floors = { 'vt 1024': { leastScore: 0.8 } };
+    assert.deepEqual(quietly([row(0.8)], floors), [1, 0]);
+    assert.deepEqual(quietly([row(0.79)], floors), [0, 1]);
+  });
+
+  test('fail where perplexity rises, or was not measured', () => {
+    const floors = { 'vt 1024': { mostNatsPerToken: 5 } };
+    assert.deepEqual(quietly([row(0, 5)], floors), [1, 0]);
+    assert.deepEqual(quietly([row(0, 5.1)], floors), [0, 1]);
+    assert.deepEqual(quietly([row(1)], floors), [0, 1]);
+  });
+
+  test('fail for a cell without a floor and a floor without a cell', () => {
+    assert.deepEqual(quietly([row(1)], {}), [0, 1]);
+    assert.deepEqual(quietly([], { 'vt 1024': { leastScore: 0.1 } }), [0, 1]);
+  });
+
+  test('can all be missed', () => {
+    for (const [cell, { leastScore, mostNatsPerToken }] of Object.entries(FLOORS)) {
+      assert.ok((leastScore ?? 0) > 0 || (mostNatsPerToken ?? 0) > 0, cell);
+    }
+  });
+});
