@@ -24,6 +24,13 @@ export function formatRange({ low, high }: Interval, format: (value: number) => 
   return Number.isFinite(low) && Number.isFinite(high) ? `${format(low)} to ${format(high)}` : '–';
 }
 
+/** A tick of an axis, with as many decimals as tell it from the next. */
+export function formatTick(value: number, step: number): string {
+  const decimals = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+  const digits = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
+  return value.toLocaleString('en-US', digits);
+}
+
 /** Nats a token as perplexity, three significant digits or two decimals. */
 export function formatPerplexity(natsPerToken: number): string {
   const perplexity = Math.exp(natsPerToken);

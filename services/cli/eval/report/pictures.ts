@@ -1,5 +1,5 @@
 import type { SampleResult } from '../eval-types.js';
-import { formatLength } from './format-numbers.js';
+import { formatLength, formatTick } from './format-numbers.js';
 import { groupBy } from './group-by.js';
 import { estimateRatio, sum } from './statistics.js';
 import type { Summary, SummaryRow } from './summary-types.js';
@@ -59,8 +59,8 @@ function drawDepths(task: string, samples: readonly SampleResult[]): DrawnPictur
     const title = `${task}, ${policy}: score by length and depth`;
     const svg = drawHeatMap({
       title,
-      subtitle: `per cent; ${countText(counts)} answers a cell`,
-      columnTitle: 'length of prompt and answer, tokens',
+      subtitle: `${scoreMeaning(ofPolicy)}; ${countText(counts)} a cell`,
+      columnTitle: 'length, tokens',
       rowTitle: 'depth, 0 % = beginning',
       columns: ascending(ofPolicy.map(({ lengthTokens }) => lengthTokens)).map(formatLength),
       rows: ascending(withDepth.map(rowOf)).map(nameRow),
@@ -72,6 +72,12 @@ function drawDepths(task: string, samples: readonly SampleResult[]): DrawnPictur
     });
     return { name: slug(task, policy, 'depths'), title, svg };
   });
+}
+
+function scoreMeaning(samples: readonly SampleResult[]): string {
+  return samples.some(({ prediction }) => prediction === null)
+    ? 'per cent of targets whose every token was the likeliest'
+    : 'per cent, mean over answers';
 }
 
 function drawScores(task: string, rows: readonly SummaryRow[]): DrawnPicture[] {
@@ -167,7 +173,7 @@ function drawPositions(
 
 const PERPLEXITY_AXIS = {
   yTitle: 'perplexity',
-  formatY: (y: number): string => y.toLocaleString('en-US', { maximumSignificantDigits: 4 }),
+  formatY: formatTick,
 } as const;
 
 function perplexities(
@@ -190,7 +196,7 @@ function lengthAxis(rows: readonly SummaryRow[]): {
   xScale: 'log2';
 } {
   return {
-    xTitle: 'length of prompt and answer, tokens (log scale)',
+    xTitle: 'length, tokens (log scale)',
     xTicks: [...new Set(rows.map(({ lengthTokens }) => lengthTokens))],
     formatX: formatLength,
     xScale: 'log2',

@@ -2,9 +2,13 @@ import { heatColour, isDark } from './heat-colours.js';
 import { headWidth, picture, type PictureHead } from './picture.js';
 import { element, label, type Markup } from './svg.js';
 
-const CELL = { width: 58, height: 30 } as const;
+const CELL_HEIGHT = 30;
+/** Few columns are broad ones: together they fill a picture. */
+const [LEAST_CELL, MOST_CELL, FILLED_WIDTH] = [58, 110, 380] as const;
 const GAP = 2;
-const GRID = { left: 84, top: 74 } as const;
+const GRID_TOP = 74;
+/** For the title of the rows, and so much a character of their names. */
+const [ROW_TITLE, ROW_CHARACTER] = [46, 7.6] as const;
 const LEGEND = { gap: 28, width: 16, room: 84 } as const;
 const LEGEND_STEPS = 50;
 
@@ -27,45 +31,60 @@ export interface HeatMap extends PictureHead {
 
 /** Scores as colours with their per cent written in; a cell without a score is dashed. */
 export function drawHeatMap(map: HeatMap): string {
-  const width = map.columns.length * CELL.width;
-  const height = map.rows.length * CELL.height;
-  const [right, bottom] = [GRID.left + width, GRID.top + height];
-  const middle = GRID.top + height / 2;
+  const grid = layOut(map);
+  const width = map.columns.length * grid.cellWidth;
+  const height = map.rows.length * CELL_HEIGHT;
+  const [right, bottom] = [grid.left + width, GRID_TOP + height];
+  const middle = GRID_TOP + height / 2;
   return picture(Math.max(headWidth(map), right + LEGEND.gap + LEGEND.room), bottom + 62, map, [
-    ...map.rows.flatMap((row, at) => drawRow(map, row, at)),
+    ...map.rows.flatMap((row, at) => drawRow(map, grid, row, at)),
     ...map.columns.map((column, at) =>
-      label(GRID.left + (at + 0.5) * CELL.width, bottom + 18, column, 'tick', 'middle'),
+      label(grid.left + (at + 0.5) * grid.cellWidth, bottom + 18, column, 'tick', 'middle'),
     ),
-    label(GRID.left + width / 2, bottom + 42, map.columnTitle, 'note', 'middle'),
+    label(grid.left + width / 2, bottom + 42, map.columnTitle, 'note', 'middle'),
     element('g', { transform: `rotate(-90 20 ${middle})` }, [
       label(20, middle + 4, map.rowTitle, 'note', 'middle'),
     ]),
-    ...drawLegend(right + LEGEND.gap, GRID.top, Math.max(height, 100)),
+    ...drawLegend(right + LEGEND.gap, GRID_TOP, Math.max(height, 100)),
   ]);
 }
 
-function drawRow(map: HeatMap, row: string, at: number): Markup[] {
-  const y = GRID.top + at * CELL.height;
-  const cells = map.columns.flatMap((column, columnAt) => {
-    const cell = map.cells.find((one) => one.column === column && one.row === row);
-    return drawCell(GRID.left + columnAt * CELL.width, y, cell);
-  });
-  return [label(GRID.left - 8, y + CELL.height / 2 + 4, row, 'tick', 'end'), ...cells];
+interface Grid {
+  readonly left: number;
+  readonly cellWidth: number;
 }
 
-function drawCell(x: number, y: number, cell: HeatCell | undefined): Markup[] {
+function layOut({ rows, columns }: HeatMap): Grid {
+  const longest = Math.max(...rows.map((row) => row.length));
+  const even = FILLED_WIDTH / columns.length;
+  return {
+    left: ROW_TITLE + longest * ROW_CHARACTER,
+    cellWidth: Math.min(Math.max(even, LEAST_CELL), MOST_CELL),
+  };
+}
+
+function drawRow(map: HeatMap, grid: Grid, row: string, at: number): Markup[] {
+  const y = GRID_TOP + at * CELL_HEIGHT;
+  const cells = map.columns.flatMap((column, columnAt) => {
+    const cell = map.cells.find((one) => one.column === column && one.row === row);
+    return drawCell(grid.left + columnAt * grid.cellWidth, y, grid.cellWidth, cell);
+  });
+  return [label(grid.left - 8, y + CELL_HEIGHT / 2 + 4, row, 'tick', 'end'), ...cells];
+}
+
+function drawCell(x: number, y: number, width: number, cell: HeatCell | undefined): Markup[] {
   const box = {
     x: x + GAP / 2,
     y: y + GAP / 2,
-    width: CELL.width - GAP,
-    height: CELL.height - GAP,
+    width: width - GAP,
+    height: CELL_HEIGHT - GAP,
     rx: 2,
   };
   if (cell === undefined) return [element('rect', { ...box, class: 'empty' })];
   const kind = isDark(cell.score) ? 'cell on-dark' : 'cell on-light';
   return [
     element('rect', { ...box, fill: heatColour(cell.score) }),
-    label(x + CELL.width / 2, y + CELL.height / 2 + 4.5, wholePercent(cell.score), kind, 'middle'),
+    label(x + width / 2, y + CELL_HEIGHT / 2 + 4.5, wholePercent(cell.score), kind, 'middle'),
   ];
 }
 

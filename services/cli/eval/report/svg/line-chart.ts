@@ -4,7 +4,7 @@ import { element, label, line, type Markup } from './svg.js';
 import { SERIES_STYLES } from './theme.js';
 
 const HEIGHT = 430;
-const PLOT = { left: 72, right: 610, top: 74, bottom: HEIGHT - 62 } as const;
+const PLOT = { left: 84, right: 620, top: 74, bottom: HEIGHT - 62 } as const;
 /** Beside the plot: a leader and a marker, then the name at so much a character. */
 const [NAME_ROOM, NAME_CHARACTER, LEAST_NAME] = [48, 8, 12] as const;
 const CAP = 4;
@@ -31,7 +31,8 @@ export interface LineChart extends PictureHead {
   readonly yTitle: string;
   readonly xTicks: readonly number[];
   readonly formatX: (x: number) => string;
-  readonly formatY: (y: number) => string;
+  /** @param step between two ticks */
+  readonly formatY: (y: number, step: number) => string;
   /** Default straight; `log2` for lengths that double. */
   readonly xScale?: 'linear' | 'log2';
   /** Default: what the points and their intervals span. */
@@ -75,10 +76,11 @@ function drawYAxis(
   y: (value: number) => number,
 ): Markup[] {
   const middle = (PLOT.top + PLOT.bottom) / 2;
+  const step = (ticks[1] ?? 1) - (ticks[0] ?? 0);
   return [
     ...ticks.flatMap((tick) => [
       line(PLOT.left, y(tick), PLOT.right, y(tick), tick === ticks[0] ? 'axis' : 'grid'),
-      label(PLOT.left - 8, y(tick) + 4, formatY(tick), 'tick', 'end'),
+      label(PLOT.left - 8, y(tick) + 4, formatY(tick, step), 'tick', 'end'),
     ]),
     element('g', { transform: `rotate(-90 20 ${middle})` }, [
       label(20, middle + 4, yTitle, 'note', 'middle'),
