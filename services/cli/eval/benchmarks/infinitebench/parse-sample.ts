@@ -16,8 +16,12 @@ const answers = z
   .union([answerItem, z.array(answerItem)], 'must be a text, a number, or a list of them')
   .transform((answer) => [answer].flat().map(String))
   .refine((list) => list.length > 0, 'must hold an answer');
+const wholeNumber = z.union([z.int(), z.string().regex(/^-?\d+$/, 'must be a whole number')]);
 const values = z
-  .union([z.array(z.int()), z.array(z.array(z.int())).length(1)], 'must be a list of whole numbers')
+  .union(
+    [z.array(wholeNumber), z.array(z.array(wholeNumber)).length(1)],
+    'must be a list of whole numbers',
+  )
   .transform((list) => list.flat().map(String))
   .refine((list) => list.length > 0, 'must hold a number');
 
