@@ -204,29 +204,35 @@ test('LongBench shares an article, knows the classes and asks few-shot tasks raw
   assert.equal(trec.questions[0].metric, 'classification');
 });
 
-test('a document over the length loses its middle, and its questions stay whole', async (t) => {
-  const numbered = Array.from({ length: 4_000 }, (_, n) => `Line ${n}.`).join(' ');
-  const ask = (input: string) => ({ context: numbered, input, answer: ['x'] });
-  const folder = await folderOf(t, {
-    'longbook_qa_eng.jsonl': [ask('Short?'), ask('Which of all these lines is it, then?')],
+for (const wording of ['base', 'chat'] as const) {
+  test(`a document over the length loses its middle, its questions stay whole (${wording})`, async (t) => {
+    const numbered = Array.from({ length: 4_000 }, (_, n) => `Line ${n}.`).join(' ');
+    const ask = (input: string) => ({ context: numbered, input, answer: ['x'] });
+    const folder = await folderOf(t, {
+      'longbook_qa_eng.jsonl': [ask('Short?'), ask('Which of all these lines is it, then?')],
+    });
+    const cut = { lengthTokens: 2_000, wording };
+    const [document] = await documentsOf('infinitebench', folder, cut);
+    assert.ok(document !== undefined);
+    assert.match(document.promptText, /^Read the book[^]*Line 0\. Line 1\./);
+    assert.match(document.promptText, /Line 3998\. Line 3999\.$/);
+    const left = document.promptText.length;
+    assert.ok(Number(document.questions[0]?.facts['cutCharacters']) > numbered.length - left);
+    const frame = await halves.frameTokens(wording === 'chat');
+    assert.ok(wording === 'base' || frame > 0, `${frame} tokens of the chat template`);
+    const text = await halves.countTokens(document.promptText);
+    const tokens = await Promise.all(
+      document.questions.map(async ({ questionText }) => halves.countTokens(questionText)),
+    );
+    const used = frame + text + Math.max(...tokens) + 40;
+    assert.ok(used <= 2_000 && used >= 1_996, `${used} of 2000 tokens`);
+    // Half of the prompt stands before the cut.
+    const before = await halves.countTokens(
+      document.promptText.slice(0, seam(document.promptText)),
+    );
+    assert.ok(Math.abs(before - (2_000 - 40 - frame) / 2) <= 8, `${before} tokens before the cut`);
   });
-  const [document] = await documentsOf('infinitebench', folder, { lengthTokens: 2_000 });
-  assert.ok(document !== undefined);
-  assert.match(document.promptText, /^Read the book[^]*Line 0\. Line 1\./);
-  assert.match(document.promptText, /Line 3998\. Line 3999\.$/);
-  const left = document.promptText.length;
-  assert.ok(Number(document.questions[0]?.facts['cutCharacters']) > numbered.length - left);
-  const frame = await halves.frameTokens(false);
-  const text = await halves.countTokens(document.promptText);
-  const tokens = await Promise.all(
-    document.questions.map(async ({ questionText }) => halves.countTokens(questionText)),
-  );
-  const used = frame + text + Math.max(...tokens) + 40;
-  assert.ok(used <= 2_000 && used >= 1_990, `${used} of 2000 tokens`);
-  // Half of the prompt stands before the cut.
-  const before = await halves.countTokens(document.promptText.slice(0, seam(document.promptText)));
-  assert.ok(Math.abs(before - (2_000 - 40 - frame) / 2) <= 8, `${before} tokens before the cut`);
-});
+}
 
 /** Where the numbers of the lines jump. */
 function seam(text: string): number {

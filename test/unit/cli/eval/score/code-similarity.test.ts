@@ -31,6 +31,15 @@ test('from 200 characters on, frequent characters begin no match, as in difflib'
   assert.equal(sequenceRatio(rare.slice(0, 100) + rare.slice(105), rare), 0.9879518072289156);
 });
 
+test('of 200 characters, 3 equal ones are rare and 4 are frequent, as in difflib', () => {
+  const lineWith = (count: number): string =>
+    Array.from({ length: 200 }, (_, n) =>
+      n % 50 === 25 && n < 50 * count ? 'X' : String.fromCodePoint(0x4e00 + n),
+    ).join('');
+  assert.equal(sequenceRatio('X', lineWith(3)), 2 / 201);
+  assert.equal(sequenceRatio('X', lineWith(4)), 0);
+});
+
 test('of a prediction the first line counts that is no comment and no fence', () => {
   const reference = '        return total';
   assert.equal(codeSimilarity(`\n\n${reference}\nmore`, reference), 1);

@@ -28,6 +28,13 @@ test('LongBench ends sentences at full stops and gathers their common words', ()
   near(rougeL('x y', 'y x'), (2 * 0.25) / (1 + 1e-8));
 });
 
+test('of equally long subsequences each package takes its own, which its union shows', () => {
+  // "a b" and "b a" share a or b. The package rouge takes b, so that the second sentence adds nothing.
+  near(rougeL('b a. b', 'a b'), (2 * 0.25) / (1 + 1e-8));
+  // rouge_score takes a, and the second line adds b: 2 hits of 3 and 2 words.
+  near(rougeLsum('b a\nb', 'a b'), 4 / 5);
+});
+
 test('a prediction without words scores 0 and stops nothing', () => {
   for (const empty of ['', '.', '...']) {
     assert.equal(rougeL(empty, 'some words'), 0);

@@ -117,6 +117,7 @@ test('InfiniteBench reads numbers where they stand first, last or in a row', () 
     ['first_number', ' 71432. Remember it. 71432', ['71432'], 1],
     ['first_number', 'no 1, but 71432', ['71432'], 0],
     ['last_integer', 'func_1(2) is 3, so the value is: `-14`.', ['-14'], 1],
+    ['last_integer', 'It is 007', ['7'], 1],
     ['last_integer', 'It is 4 then', ['4'], 0],
     ['last_integer', '', ['4'], 0],
     ['math_find', 'It is 5.5', ['5.5'], 1],
