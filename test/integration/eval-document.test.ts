@@ -3,6 +3,7 @@ import { after, before, describe, test } from 'node:test';
 import { askDocument, encodeDocument } from '../../services/cli/eval/run/ask-document.js';
 import { EvalCluster } from '../../services/cli/eval/run/eval-cluster.js';
 import { toPolicy } from '../../services/cli/eval/run/policies.js';
+import { Turnstile } from '../../services/cli/eval/run/turnstile.js';
 import { PromptHalves } from '../../services/cli/eval/run/prompt-halves.js';
 import type {
   EvalDocument,
@@ -77,7 +78,7 @@ describe('A document of an evaluation', () => {
     await askDocument(
       await encodeDocument(document, halves),
       toPolicy('dense'),
-      { cluster, halves, atOnce: 2 },
+      { cluster, halves, turns: new Turnstile(2) },
       {
         has: (id) => have.includes(id),
         add: (sample) => {

@@ -49,7 +49,7 @@ export function addEvalOptions(command: Command): Command {
     )
     .option(
       '--concurrency <count>',
-      'documents at the same time, and questions of each',
+      'documents that are held at the same time, and turns that run',
       integerFrom(1, 1_024),
       4,
     )

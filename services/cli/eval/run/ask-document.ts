@@ -9,6 +9,7 @@ import { inParallel } from './in-parallel.js';
 import type { EvalPolicy } from './policies.js';
 import type { PromptHalves } from './prompt-halves.js';
 import { runTurn, type Turn } from './run-turn.js';
+import type { Turnstile } from './turnstile.js';
 
 /** A prefilled document is released after its questions; so long at most where its client was killed. */
 const KEEP_DOCUMENT_MS = 1_800_000;
@@ -28,6 +29,14 @@ export interface Samples {
   add(sample: SampleResult): Promise<void>;
 }
 
+/** What all documents of a run share. */
+export interface AskContext {
+  readonly cluster: EvalCluster;
+  readonly halves: PromptHalves;
+  /** Turns at the same time, over all documents. */
+  readonly turns: Turnstile;
+}
+
 /** @throws ServingError BAD_REQUEST or MODEL_INVALID for targets that cannot be told from ids */
 export async function encodeDocument(
   document: EvalDocument,
@@ -42,13 +51,11 @@ export async function encodeDocument(
 /**
  * Gets a document's missing samples under one policy: prefills it once and forks it for each
  * question. A document with one question is asked in one go. Nothing stays in the cluster.
- *
- * @param atOnce questions that are asked at the same time
  */
 export async function askDocument(
   encoded: EncodedDocument,
   policy: EvalPolicy,
-  run: { readonly cluster: EvalCluster; readonly halves: PromptHalves; readonly atOnce: number },
+  run: AskContext,
   samples: Samples,
 ): Promise<void> {
   const { cluster } = run;
@@ -73,11 +80,7 @@ class DocumentAsker {
   constructor(
     private readonly encoded: EncodedDocument,
     private readonly policy: EvalPolicy,
-    private readonly run: {
-      readonly cluster: EvalCluster;
-      readonly halves: PromptHalves;
-      readonly atOnce: number;
-    },
+    private readonly run: AskContext,
     private readonly samples: Samples,
   ) {}
 
@@ -98,7 +101,7 @@ class DocumentAsker {
   /** The whole prompt in one go. */
   async #askAlone(question: EvalQuestion): Promise<void> {
     const ids = [...this.encoded.ids, ...(await this.#questionIds(question))];
-    const turn = await runTurn(this.run.cluster, this.#options(ids.length, question), ids);
+    const turn = await this.#turn(this.#options(ids.length, question), ids);
     await this.#answered(question, turn, turn.report.timeToFirstTokenMs);
   }
 
@@ -106,15 +109,15 @@ class DocumentAsker {
   async #readTargets(): Promise<Turn> {
     const { ids } = this.encoded;
     const options = { ...this.#options(ids.length), promptLogprobs: this.encoded.targetRanges };
-    return runTurn(this.run.cluster, options, ids);
+    return this.#turn(options, ids);
   }
 
   async #askForks(missing: readonly EvalQuestion[]): Promise<void> {
-    const { cluster, atOnce } = this.run;
+    const { cluster } = this.run;
     const base = await this.#prefill();
     try {
       await this.#scoreTargets(base);
-      await inParallel(missing, atOnce, async (question) => {
+      await inParallel(missing, Infinity, async (question) => {
         const turn = await cluster.surely(
           async () => this.#askFork(base.sessionId, question),
           isSessionGone,
@@ -123,7 +126,7 @@ class DocumentAsker {
         await this.#answered(question, turn, waitedMs);
       });
     } finally {
-      await cluster.drop(base.sessionId);
+      await cluster.release(base.sessionId);
     }
   }
 
@@ -142,15 +145,21 @@ class DocumentAsker {
         .map((range) => ({ ...range, endToken: Math.min(range.endToken, prompt.length) }))
         .filter(({ beginToken, endToken }) => beginToken < endToken),
     };
-    return runTurn(this.run.cluster, options, prompt);
+    return this.#turn(options, prompt);
   }
 
   async #askFork(baseSessionId: string, question: EvalQuestion): Promise<Turn> {
-    const { cluster } = this.run;
+    const { cluster, turns } = this.run;
     const ids = await this.#questionIds(question);
-    const { sessionId } = await cluster.fork(baseSessionId, KEEP_FORK_MS);
-    const options = { ...this.#options(0, question), continueSessionId: sessionId };
-    return runTurn(cluster, options, ids);
+    return turns.pass(async () => {
+      const { sessionId } = await cluster.fork(baseSessionId, KEEP_FORK_MS);
+      const options = { ...this.#options(0, question), continueSessionId: sessionId };
+      return runTurn(cluster, options, ids);
+    });
+  }
+
+  async #turn(options: GenerateOptions, ids: readonly number[]): Promise<Turn> {
+    return this.run.turns.pass(async () => runTurn(this.run.cluster, options, ids));
   }
 
   #options(promptTokens: number, question: EvalQuestion | null = null): GenerateOptions {

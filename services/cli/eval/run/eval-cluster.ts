@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ServingError, type ErrorCode } from '../../../domain/serving-error.js';
 import type { AnswerEvent } from '../../rpc/answer-events.js';
@@ -22,6 +23,8 @@ const LOSSES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 ]);
 const MOST_LOSSES = 5;
 const PAUSE_MS = 1_000;
+/** A router that is started again needs some seconds. */
+const MOST_END_TRIES = 4;
 
 /** What a run asks of its cluster, and how long it waits for one that is away. */
 export class EvalCluster {
@@ -34,7 +37,9 @@ export class EvalCluster {
     private readonly patienceMs: number,
     readonly signal: AbortSignal,
     private readonly onLost: (line: string) => void,
-  ) {}
+  ) {
+    setMaxListeners(0, signal); // each call that runs listens to it
+  }
 
   async *generate(options: GenerateOptions, ids: readonly number[]): AsyncGenerator<AnswerEvent> {
     const { signal, patienceMs } = this;
@@ -61,9 +66,27 @@ export class EvalCluster {
     return forked;
   }
 
-  /** Ends a session in whatever state, as well as can be; what is kept ends by its time at last. */
-  async drop(sessionId: string): Promise<void> {
-    await this.routers.cancel(sessionId).catch(() => undefined);
+  /** Stops a turn, as well as can be. A session that goes on nevertheless ends by its own time. */
+  async cancel(sessionId: string): Promise<void> {
+    await this.#end(async () => this.routers.cancel(sessionId));
+  }
+
+  /** Frees a kept session, as well as can be. */
+  async release(sessionId: string): Promise<void> {
+    await this.#end(async () => this.routers.release(sessionId));
+  }
+
+  /** Also after the run was stopped: what is left in the cluster would stay for long. */
+  async #end(act: () => Promise<boolean>): Promise<void> {
+    for (let tries = 1; tries <= MOST_END_TRIES; tries += 1) {
+      try {
+        await act();
+        return;
+      } catch (error) {
+        if (!isOf(REFUSALS, error) && !(error instanceof RouterUnreachable)) return;
+      }
+      if (tries < MOST_END_TRIES) await delay(PAUSE_MS);
+    }
   }
 
   /**
@@ -82,6 +105,7 @@ export class EvalCluster {
         const isPatient = performance.now() - this.#heardMs < this.patienceMs;
         const goesOn = mayPass(error) && !isFinal(error) && losses < MOST_LOSSES && isPatient;
         if (!goesOn) throw error;
+        if (error instanceof RouterUnreachable) this.onLost('no router answers; asking again');
       }
       await delay(PAUSE_MS, undefined, { signal: this.signal });
     }

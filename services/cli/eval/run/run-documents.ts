@@ -5,6 +5,7 @@ import { inParallel } from './in-parallel.js';
 import type { EvalPolicy } from './policies.js';
 import type { PromptHalves } from './prompt-halves.js';
 import type { RunFolder } from './run-folder.js';
+import { Turnstile } from './turnstile.js';
 
 /** A document that can be made when its turn comes. */
 export interface DocumentSource {
@@ -26,7 +27,7 @@ export interface DocumentsRun {
   readonly halves: PromptHalves;
   readonly cluster: EvalCluster;
   readonly folder: RunFolder;
-  /** Documents, each under one policy, at the same time; as many questions of each. */
+  /** Documents, each under one policy, at the same time; and turns at the same time. */
   readonly concurrency: number;
   readonly onFinished: (unit: FinishedUnit) => void;
 }
@@ -42,23 +43,20 @@ interface Unit {
  * @throws the first failure, when what runs besides has ended
  */
 export async function runDocuments(run: DocumentsRun): Promise<void> {
-  await inParallel(missingUnits(run), run.concurrency, async ({ source, policy, encoded }) => {
-    run.cluster.signal.throwIfAborted();
+  const { cluster, halves, concurrency } = run;
+  const context = { cluster, halves, turns: new Turnstile(concurrency) };
+  await inParallel(missingUnits(run), concurrency, async ({ source, policy, encoded }) => {
+    cluster.signal.throwIfAborted();
     const document = await encoded();
     const startedMs = performance.now();
     const samples: SampleResult[] = [];
-    await askDocument(
-      document,
-      policy,
-      { ...run, atOnce: run.concurrency },
-      {
-        has: (questionId) => run.folder.hasSample(source.id, policy.name, questionId),
-        add: async (sample) => {
-          samples.push(sample);
-          await run.folder.add(sample);
-        },
+    await askDocument(document, policy, context, {
+      has: (questionId) => run.folder.hasSample(source.id, policy.name, questionId),
+      add: async (sample) => {
+        samples.push(sample);
+        await run.folder.add(sample);
       },
-    );
+    });
     const { questions, logprobTargets } = document.document;
     await run.folder.finish(source.id, policy.name, questions.length + logprobTargets.length);
     run.onFinished({

@@ -19,7 +19,7 @@ export interface EvalOptions {
   /** Folder of the run. */
   readonly out: string;
   readonly policies: readonly string[];
-  /** Documents at the same time, and questions of each. */
+  /** Documents at the same time, and turns at the same time. */
   readonly concurrency: number;
   /** How long a cluster that says nothing is waited for. */
   readonly patienceMs: number;

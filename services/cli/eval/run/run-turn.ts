@@ -44,7 +44,7 @@ export async function runTurn(
     }
     throw new Error('the stream ended without an answer');
   } catch (error) {
-    if (sessionId !== null) await cluster.drop(sessionId);
+    if (sessionId !== null) await cluster.cancel(sessionId);
     throw error;
   }
 }

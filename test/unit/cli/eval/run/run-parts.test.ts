@@ -3,6 +3,7 @@ import { describe, test } from 'node:test';
 import { setImmediate as tick } from 'node:timers/promises';
 import { inParallel } from '../../../../../services/cli/eval/run/in-parallel.js';
 import { parseLength } from '../../../../../services/cli/eval/run/parse-length.js';
+import { Turnstile } from '../../../../../services/cli/eval/run/turnstile.js';
 import { toPolicy } from '../../../../../services/cli/eval/run/policies.js';
 
 describe('Lengths', () => {
@@ -77,5 +78,31 @@ describe('Work in parallel', () => {
     await assert.rejects(work, /one failed/);
     assert.deepEqual(begun, [1, 2]);
     assert.deepEqual(ended, [2]);
+  });
+});
+
+describe('A turnstile', () => {
+  test('lets so many through at a time, in order, also after a failure', async () => {
+    const turnstile = new Turnstile(2);
+    let [inside, most] = [0, 0];
+    const entered: number[] = [];
+    const pass = async (item: number): Promise<number> =>
+      turnstile.pass(async () => {
+        entered.push(item);
+        inside += 1;
+        most = Math.max(most, inside);
+        await tick();
+        inside -= 1;
+        if (item === 1) throw new Error('one failed');
+        return item;
+      });
+    const results = await Promise.allSettled([0, 1, 2, 3, 4].map(pass));
+    assert.deepEqual(entered, [0, 1, 2, 3, 4]);
+    assert.equal(most, 2);
+    assert.deepEqual(
+      results.map(({ status }) => status),
+      ['fulfilled', 'rejected', 'fulfilled', 'fulfilled', 'fulfilled'],
+    );
+    assert.equal(await pass(5), 5);
   });
 });
