@@ -1,8 +1,13 @@
 import assert from '../support/assert.js';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { askDocument, encodeDocument } from '../../services/cli/eval/run/ask-document.js';
 import { EvalCluster } from '../../services/cli/eval/run/eval-cluster.js';
 import { toPolicy } from '../../services/cli/eval/run/policies.js';
+import { runDocuments } from '../../services/cli/eval/run/run-documents.js';
+import { RunFolder } from '../../services/cli/eval/run/run-folder.js';
 import { Turnstile } from '../../services/cli/eval/run/turnstile.js';
 import { PromptHalves } from '../../services/cli/eval/run/prompt-halves.js';
 import type {
@@ -128,6 +133,39 @@ describe('A document of an evaluation', () => {
       samples.map(({ questionId }) => questionId),
       [second?.id],
     );
+  });
+
+  test('is made once and answered under each policy, side by side', async () => {
+    const path = mkdtempSync(join(tmpdir(), 'longshadow-eval-'));
+    const again = { ...toPolicy('dense'), name: 'again' };
+    const folder = await RunFolder.open(path, {
+      ...{ benchmark: 'b', model: MODEL, modelFingerprint: 'm', tokenizerFingerprint: 't' },
+      ...{ policies: ['dense', 'again'], tasks: ['t'], lengths: [1_000], documents: 1, seed: 1 },
+      options: {},
+    });
+    let [made, finished] = [0, 0];
+    const make = async (): Promise<EvalDocument> => {
+      made += 1;
+      return Promise.resolve(documentOf(QUESTIONS, []));
+    };
+    const signal = new AbortController().signal;
+    const run = {
+      ...{ sources: [{ id: 'd', make }], policies: [toPolicy('dense'), again], halves, folder },
+      ...{ cluster: new EvalCluster(routers, MODEL, 10_000, signal, () => undefined) },
+      ...{ concurrency: 2, onFinished: () => (finished += 1) },
+    };
+    await runDocuments(run);
+    await runDocuments(run);
+    await folder.close();
+    rmSync(path, { recursive: true });
+    assert.deepEqual([made, finished], [1, 2]);
+    const of = (policy: string): unknown[] =>
+      folder.samples
+        .filter((sample) => sample.policy === policy)
+        .map(({ questionId, prediction, score }) => [questionId, prediction, score])
+        .sort();
+    assert.equal(of('dense').length, QUESTIONS.length);
+    assert.deepEqual(of('again'), of('dense'));
   });
 
   test('leaves nothing in the cluster', async () => {
