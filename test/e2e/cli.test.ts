@@ -144,7 +144,7 @@ test('models inspect tells shape, size and tokenizer of the embedded model', asy
   assert.equal(model['kvBytesPerToken'], 3_072);
   assert.equal(model['shape']?.['layers'], 6);
   assert.equal(model['shape']['headDim'], 64);
-  assert.equal(model['weights']?.['parameters'], 17_832_448);
+  assert.equal(model['weights']?.['parameters'], 10_425_216);
   assert.equal(model['tokenizer']?.['tokens'], 4_096);
   assert.equal(model['tokenizer']['hasChatTemplate'], true);
   const human = await runCli(['models', 'inspect', NEEDLE_MODEL]);

@@ -55,11 +55,11 @@ test('a missing model folder is one clear error', async () => {
 for (const [what, damage] of [
   [
     'a truncated weight file',
-    (model: string) => truncateSync(join(model, 'model-00002-of-00003.safetensors'), 1_000_000),
+    (model: string) => truncateSync(join(model, 'model-00002-of-00002.safetensors'), 1_000_000),
   ],
   [
     'a missing weight file',
-    (model: string) => rmSync(join(model, 'model-00002-of-00003.safetensors')),
+    (model: string) => rmSync(join(model, 'model-00002-of-00002.safetensors')),
   ],
   ['a config that is no JSON', (model: string) => writeFileSync(join(model, 'config.json'), '{')],
   [

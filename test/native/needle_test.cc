@@ -36,7 +36,7 @@ TEST(Needle, AnswersItsSamplesOnTheCpuInBf16) {
 TEST(Needle, DescribesItself) {
   const auto engine = OpenEngine(kFolder, "cpu", DType::kBF16);
   const EngineInfo& info = engine->info();
-  EXPECT_EQ(info.parameters, 17'832'448);
+  EXPECT_EQ(info.parameters, 10'425'216);
   EXPECT_EQ(info.geometry.layers, 6);
   EXPECT_EQ(info.geometry.BytesPerToken(), 2 * 6 * 2 * 64 * 2);
   EXPECT_EQ(info.config.max_positions, 1'048'576);
