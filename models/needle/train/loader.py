@@ -40,12 +40,10 @@ STAGES = {
 
 @dataclass(frozen=True)
 class Batch:
-    """ids, marks, positions: flat [rows * length]."""
+    """numbers: ids, marks and positions, int32 [3, rows * length]."""
 
     rows: int
-    ids: np.ndarray
-    marks: np.ndarray
-    positions: np.ndarray
+    numbers: np.ndarray
 
 
 class Loader:
@@ -85,9 +83,9 @@ def fill(queue, progress, stage: Stage, tokenizer: Tokenizer, prose: Prose, seed
 
 def make_batch(pieces: Pieces, length: int, rows: int, mix: Mix) -> Batch:
     made = [make_row(pieces, length, mix) for _ in range(rows)]
-    return Batch(
-        rows,
-        np.concatenate([row.ids for row in made]),
-        np.concatenate([row.marks for row in made]),
-        np.concatenate([make_positions(pieces, length) for _ in made]),
+    columns = (
+        [row.ids for row in made],
+        [row.marks for row in made],
+        [make_positions(pieces, length) for _ in made],
     )
+    return Batch(rows, np.stack([np.concatenate(column).astype(np.int32) for column in columns]))

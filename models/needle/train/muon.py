@@ -1,5 +1,7 @@
 """Muon (Jordan et al., 2024): momentum whose matrix is made orthogonal before it is applied."""
 
+from collections import defaultdict
+
 import torch
 from torch import Tensor
 
@@ -9,32 +11,39 @@ ITERATIONS = 5
 
 
 @torch.compile
-def orthogonal(momentum: Tensor) -> Tensor:
+def orthogonal(momenta: Tensor) -> Tensor:
+    """momenta: [matrices, rows, columns]; each is made orthogonal."""
     a, b, c = COEFFICIENTS
-    x = momentum.bfloat16()
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    x = x / (x.norm() + 1e-7)
+    x = momenta.bfloat16()
+    tall = x.shape[1] > x.shape[2]
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(ITERATIONS):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+    return x.mT if tall else x
 
 
 class Muon(torch.optim.Optimizer):
+    """Matrices of one shape are updated together: one by one, launches cost more than arithmetic."""
+
     def __init__(self, matrices, lr: float, momentum: float = 0.95, decay: float = 0.05) -> None:
-        super().__init__(list(matrices), {"lr": lr, "momentum": momentum, "decay": decay})
+        by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
+        for matrix in matrices:
+            by_shape[matrix.shape].append(matrix)
+        groups = [{"params": same} for same in by_shape.values()]
+        super().__init__(groups, {"lr": lr, "momentum": momentum, "decay": decay})
 
     @torch.no_grad()
     def step(self) -> None:
         for group in self.param_groups:
-            for matrix in group["params"]:
-                state = self.state[matrix]
-                if not state:
-                    state["momentum"] = torch.zeros_like(matrix)
-                momentum = state["momentum"]
-                momentum.lerp_(matrix.grad, 1 - group["momentum"])
-                update = orthogonal(matrix.grad.lerp(momentum, group["momentum"]))
-                scale = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
-                matrix.mul_(1 - group["lr"] * group["decay"])
-                matrix.add_(update, alpha=-group["lr"] * scale)
+            matrices = group["params"]
+            grads = torch.stack([matrix.grad for matrix in matrices])
+            state = self.state[matrices[0]]
+            momenta = state.setdefault("momenta", torch.zeros_like(grads))
+            momenta.lerp_(grads, 1 - group["momentum"])
+            updates = orthogonal(grads.lerp(momenta, group["momentum"]))
+            rows, columns = matrices[0].shape
+            rate = group["lr"] * max(1.0, rows / columns) ** 0.5
+            torch._foreach_mul_(matrices, 1 - group["lr"] * group["decay"])
+            torch._foreach_add_(matrices, list(updates.float().unbind()), alpha=-rate)

@@ -83,10 +83,7 @@ class Tally:
 
 
 def step_loss(model: Llama, batch: Batch, weights: torch.Tensor, tally: Tally) -> torch.Tensor:
-    ids, marks, positions = (
-        torch.from_numpy(a.astype("int32")).pin_memory().cuda(non_blocking=True).long()
-        for a in (batch.ids, batch.marks, batch.positions)
-    )
+    ids, marks, positions = torch.from_numpy(batch.numbers).pin_memory().cuda(non_blocking=True).long()
     targets, target_marks = ids.roll(-1), marks.roll(-1)
     counted = torch.ones_like(ids, dtype=torch.bool)
     counted.view(batch.rows, -1)[:, -1] = False
@@ -105,8 +102,11 @@ def train(options: argparse.Namespace, model: Llama, loader: Loader) -> None:
     tally = Tally()
     schedule = Schedule(options.seconds, 100)
     step = tokens = saved = 0
+    waited = 0.0
     while (progress := schedule.progress()) < 1:
+        asked = time.monotonic()
         batch = loader.next(progress)
+        waited += time.monotonic() - asked
         loss = step_loss(model, batch, weights, tally)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -116,10 +116,11 @@ def train(options: argparse.Namespace, model: Llama, loader: Loader) -> None:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         step += 1
-        tokens += len(batch.ids)
+        tokens += batch.numbers.shape[1]
         if step % REPORT_STEPS == 0:
             seconds = time.monotonic() - schedule.began
-            print(f"step {step}  {seconds:.0f} s  {tokens / 1e6:.0f} M tokens  {tokens / seconds / 1e6:.2f} M/s")
+            rate = f"{tokens / seconds / 1e6:.2f} M/s, {waited:.0f} s waited for rows"
+            print(f"step {step}  {seconds:.0f} s  {tokens / 1e6:.0f} M tokens  {rate}")
             print(tally.take(), flush=True)
             if seconds > saved + SAVE_SECONDS:
                 saved = seconds
