@@ -1,7 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { ServingError } from '../../domain/serving-error.js';
 import { ENDED_STATES, type SessionRecord } from '../../domain/session-record.js';
 import type { SessionStore } from '../../domain/session-store.js';
+import {
+  mostPromised,
+  readable,
+  reserveSharing,
+  sharedIn,
+  type WantedRoom,
+} from './reserve-sharing.js';
 
 /** How long evicted sessions may take to give their memory back, and how often to look. */
 const EVICTION_MS = 1_000;
@@ -18,16 +24,6 @@ export type EvictionStore = Pick<
   'records' | 'reservations' | 'kept' | 'driverRequests'
 >;
 
-/** Memory that a session wants in a value store. */
-export interface WantedRoom {
-  readonly storeId: string;
-  readonly sessionId: string;
-  readonly bytes: number;
-  /** Of them, what the session has reserved there already. */
-  readonly heldBytes: number;
-  readonly capacityBytes: number;
-}
-
 /**
  * Reserves memory for a session and, where the store is full, ends kept sessions for it: those that
  * were used longest ago, and no more than it takes. Sessions in a turn are never touched.
@@ -40,19 +36,20 @@ export async function reserveEvicting(
   store: EvictionStore,
   spared: readonly string[] = [],
 ): Promise<boolean> {
-  const { storeId, sessionId, bytes, heldBytes, capacityBytes } = wanted;
-  const reserve = async (): Promise<boolean> =>
-    store.reservations.reserve(storeId, sessionId, bytes, capacityBytes);
+  const { storeId, sessionId } = wanted;
+  const reserve = async (): Promise<boolean> => reserveSharing(wanted, store);
   if (await reserve()) return true;
   const asked = new Set([...spared, sessionId]);
   for (let round = 0; round < MAX_ROUNDS; round += 1) {
     const reservedBytes = await store.reservations.reservedBytes(storeId);
-    let missingBytes = reservedBytes - heldBytes + bytes - capacityBytes;
+    const shared = await sharedIn(storeId, store);
+    let missingBytes =
+      reservedBytes - wanted.heldBytes + wanted.bytes - mostPromised(wanted, shared);
     const victims: SessionRecord[] = [];
     for await (const record of keptRecords(storeId, asked, store)) {
       if (missingBytes <= 0) break;
       victims.push(record);
-      missingBytes -= record.reservation?.bytes ?? 0;
+      missingBytes -= shared.remove(record);
     }
     if (missingBytes > 0) return false;
     for (const victim of victims) asked.add(victim.sessionId);
@@ -105,19 +102,6 @@ async function* keptRecords(
     for (const record of await Promise.all(some.map(async (id) => readable(id, records)))) {
       if (record?.state === 'kept' && record.reservation?.storeId === storeId) yield record;
     }
-  }
-}
-
-/** A record of another version is left to a router that can read it. */
-async function readable(
-  sessionId: string,
-  records: EvictionStore['records'],
-): Promise<SessionRecord | null> {
-  try {
-    return await records.load(sessionId);
-  } catch (error) {
-    if (error instanceof ServingError && error.code === 'DATA_LOSS') return null;
-    throw error;
   }
 }
 

@@ -3,6 +3,7 @@ import { ServingError } from '../../domain/serving-error.js';
 import type { Reservation } from '../../domain/session-record.js';
 import { type Lane, type Load, rankLanes, sessionBytes } from './choose-lane.js';
 import { evictFromDecodes, type EvictionStore, reserveEvicting } from './evict-kept.js';
+import { reserveSharing } from './reserve-sharing.js';
 import type { ServedModel } from './served-model.js';
 
 /** When a client may ask again after all stores, or queues, were full: other sessions end meanwhile. */
@@ -45,7 +46,7 @@ export async function reserveLane(request: LaneRequest, deps: ReserveDeps): Prom
       const wanted = { storeId, sessionId, bytes, heldBytes: 0, capacityBytes };
       const reserved = evicting
         ? await reserveEvicting(wanted, deps.store)
-        : await deps.store.reservations.reserve(storeId, sessionId, bytes, capacityBytes);
+        : await reserveSharing(wanted, deps.store);
       if (reserved) return { lane, reservation: { storeId, bytes, tokens } };
     }
   }

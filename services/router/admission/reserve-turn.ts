@@ -51,6 +51,7 @@ export async function shrinkReservation(
   const bytes = sessionBytes(tokens, worker.kvBytesPerToken);
   if (reservation === null || bytes >= reservation.bytes) return reservation;
   const { storeId } = reservation;
-  const shrunk = await reservations.reserve(storeId, sessionId, bytes, worker.storeCapacityBytes);
+  // What others promise does not matter to it: shared segments may count more than the store has.
+  const shrunk = await reservations.reserve(storeId, sessionId, bytes, Number.MAX_SAFE_INTEGER);
   return shrunk ? { storeId, bytes, tokens } : reservation;
 }

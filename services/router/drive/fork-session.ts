@@ -4,6 +4,7 @@ import type { SessionRecord } from '../../domain/session-record.js';
 import { sessionFingerprint } from '../../platform/fingerprint.js';
 import { reserveEvicting } from '../admission/evict-kept.js';
 import { storeFull } from '../admission/reserve-lane.js';
+import { sharableBytes } from '../admission/shared-segments.js';
 import { nextCut } from '../plan/plan-prefill-chunks.js';
 import type { DriveDeps } from './drive-deps.js';
 import { renewLease } from './renew-lease.js';
@@ -15,7 +16,8 @@ const FORK_TIMEOUT_MS = 20_000;
 
 /**
  * Makes a kept session's twin: a record of its own, its segments by links, its ids. Its decode starts
- * at its first turn, from its history. This driver has its lease.
+ * at its first turn, from its history. This driver has its lease. It needs room in the store only for
+ * what it does not share with the first one; see SharedSegments.
  *
  * @throws ServingError WORKER_LOST, VALUE_STORE_FULL, SESSION_ENDED; nothing is left then
  */
@@ -37,7 +39,10 @@ export async function forkSession(
   const record = twinOf(source, keepSessionMs, { layerBegin, layerEnd }, deps.nowUnixMs());
   const { sessionId, epoch } = record;
   const { storeId, bytes, tokens } = source.reservation;
-  const wanted = { storeId, sessionId, bytes, heldBytes: 0, capacityBytes: storeCapacityBytes };
+  const wanted = {
+    ...{ storeId, sessionId, bytes, heldBytes: 0, capacityBytes: storeCapacityBytes },
+    linkedBytes: sharableBytes(source),
+  };
   if (!(await reserveEvicting(wanted, deps.store, [source.sessionId]))) {
     throw storeFull(bytes, tokens, source.model);
   }

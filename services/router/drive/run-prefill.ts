@@ -5,15 +5,17 @@ import type { TokenRange } from '../../domain/token-range.js';
 import { chargedTokens, shareOf } from '../admission/charged-tokens.js';
 import { clipPromptLogprobs, nextChunk } from '../plan/plan-prefill-chunks.js';
 import type { DrivenSession } from './driven-session.js';
+import { reserveOwnRoom } from './own-room.js';
 import type { PrefixReuse } from './prefix-reuse.js';
 
 /**
  * Runs a prompt's chunks one after the other, while the upload goes on, then seals it. Chunks that a
  * kept session has already are linked.
- * @throws ServingError of the worker or of Redis; the signal's reason
+ * @throws ServingError of the worker or of Redis; VALUE_STORE_FULL; the signal's reason
  */
 export async function runPrefill(session: DrivenSession, reuse: PrefixReuse): Promise<void> {
   const { tokens, signal } = session;
+  await reserveOwnRoom(session);
   let sealed = false;
   for (;;) {
     const { nextToken, policy } = session.record;

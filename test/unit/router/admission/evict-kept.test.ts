@@ -178,6 +178,63 @@ describe('room in a full store', () => {
   });
 });
 
+describe('segments that two sessions share', () => {
+  /** Two sessions in a turn that reserve 5 pages each and share 3 of them; the store holds 7. */
+  async function addTwins(): Promise<[string, string]> {
+    const maker = 'c'.repeat(64);
+    const segment = (beginPage: number, endPage: number) => ({
+      ...{ stage: 0, beginToken: beginPage * 512, endToken: endPage * 512 },
+      bytes: (endPage - beginPage) * PAGE_BYTES,
+    });
+    const segments = [segment(0, 2), segment(2, 3), segment(3, 4)];
+    const origins = [{ beginToken: 0, endToken: 4 * 512, fingerprint: maker }];
+    const first = { state: 'decoding', segments, fingerprint: maker } as const;
+    const twin = { state: 'decoding', segments, origins } as const;
+    return [await addSession(5, 1_000, first), await addSession(5, 2_000, twin)];
+  }
+
+  test('leave the room that their second links do not take, and no more', async () => {
+    await addTwins();
+    assert.equal(await reserve(4), false);
+    assert.ok(await reserve(2));
+    assert.ok(await reserve(1));
+    assert.equal(await reserve(1), false);
+    assert.deepEqual(evicted, []);
+  });
+
+  test('are paid for by the second once the first is gone', async () => {
+    const [first] = await addTwins();
+    assert.ok(await reserve(3));
+    const record = await store.records.load(first);
+    assert.ok(record !== null);
+    await store.records.compareAndSet(record, { ...record, state: 'finished' }, driverOf(storeId));
+    await store.reservations.release(storeId, first);
+    assert.equal(await reserve(3), false);
+    assert.ok(await reserve(2));
+    assert.equal(await reserve(1), false);
+  });
+
+  test('are no room that evicting one of their holders makes', async () => {
+    const [, twin] = await addTwins();
+    const record = await store.records.load(twin);
+    assert.ok(record !== null);
+    await store.records.compareAndSet(record, { ...record, state: 'kept' }, driverOf(storeId));
+    assert.ok(await reserve(3));
+    assert.equal(await reserve(3), false);
+    assert.deepEqual(evicted, []);
+    assert.ok(await reserve(2));
+    assert.deepEqual(evicted, [twin]);
+    assert.equal(await reservedPages(), 10);
+  });
+
+  test('are not found twice by sessions that ask at once', async () => {
+    await addTwins();
+    const taken = await Promise.all([reserve(2), reserve(2), reserve(2)]);
+    assert.ok(taken.filter((isTaken) => isTaken).length <= 1, taken.join());
+    assert.ok((await reservedPages()) <= 13);
+  });
+});
+
 function member(role: 'worker' | 'decode', change: Partial<FleetMember> = {}): FleetMember {
   const kvBytesPerToken = PAGE_BYTES / 512;
   return fakeMember(role, {

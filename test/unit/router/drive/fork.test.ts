@@ -1,5 +1,6 @@
 import assert from '../../../support/assert.js';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import { ServingError } from '../../../../services/domain/serving-error.js';
 import { DriveWorld, someIds, type WorldDriver } from './drive-world.js';
 import { fakeMember } from './fake-members.js';
 
@@ -7,6 +8,8 @@ const PROMPT = someIds(2_500);
 const ANSWER = [10, 11, 3];
 const HISTORY = [...PROMPT, ...ANSWER];
 const BYTES = Math.ceil((2_500 + 16) / 512) * 512 * 1_000;
+/** Of them, what a fork does not share: all but the chunks before the tail, which begins at 2,048. */
+const NEW_BYTES = BYTES - 2_048 * 1_000;
 
 describe('a fork', () => {
   let world: DriveWorld;
@@ -29,6 +32,10 @@ describe('a fork', () => {
   async function releaseAll(...sessionIds: string[]): Promise<void> {
     for (const sessionId of sessionIds) await router.driver.release(sessionId);
     await world.nothingReserved();
+  }
+
+  async function capacity(storeCapacityBytes: number): Promise<void> {
+    await world.announce([fakeMember('worker', { storeCapacityBytes }), fakeMember('decode')]);
   }
 
   test('links all segments, copies the ids and reserves memory of its own', async () => {
@@ -154,8 +161,41 @@ describe('a fork', () => {
     await releaseAll(source.sessionId);
   });
 
+  test('needs room only for what it does not share, and nobody goes for it', async () => {
+    const other = await world.keptSession(router, someIds(2_500, 1_000));
+    await capacity(2 * BYTES + NEW_BYTES);
+    const twin = await router.driver.fork(source.sessionId, 0);
+    assert.equal((await world.record(other.sessionId)).state, 'kept');
+    await releaseAll(source.sessionId, twin.sessionId, other.sessionId);
+  });
+
+  test('holds what it shared once its source is released', async () => {
+    await capacity(BYTES + NEW_BYTES);
+    const twin = await router.driver.fork(source.sessionId, 0);
+    await router.driver.release(source.sessionId);
+    assert.equal(await world.store.reservations.reservedBytes('store-1'), BYTES);
+    const run = await world.open(router.driver, { maxPromptTokens: 400, maxNewTokens: 16 });
+    assert.equal(await world.store.reservations.reservedBytes('store-1'), BYTES + NEW_BYTES);
+    await router.driver.cancel(run.sessionId);
+    await releaseAll(twin.sessionId);
+  });
+
+  test('finds room for all of it before it runs its own copy', async () => {
+    await capacity(BYTES + NEW_BYTES);
+    const twin = await router.driver.fork(source.sessionId, 0);
+    world.decode().startGate = async () => {
+      world.decode().startGate = async () => Promise.resolve();
+      return Promise.reject(new ServingError('DATA_LOSS', 'a page is damaged'));
+    };
+    await world.nextTurn(router, twin.sessionId, [7], { keepSessionMs: 60_000 });
+    assert.deepEqual((await world.answer(twin.sessionId)).ids, ANSWER);
+    await world.inState(source.sessionId, 'finished');
+    assert.equal(await world.store.reservations.reservedBytes('store-1'), BYTES);
+    await releaseAll(twin.sessionId);
+  });
+
   test('that the store has no room for is refused, and its source stays', async () => {
-    const tight = fakeMember('worker', { storeCapacityBytes: BYTES + 1 });
+    const tight = fakeMember('worker', { storeCapacityBytes: BYTES + NEW_BYTES - 1 });
     await world.announce([tight, fakeMember('decode')]);
     await assert.rejects(router.driver.fork(source.sessionId, 0), { code: 'VALUE_STORE_FULL' });
     await world.isKeptBy(router, source.sessionId);
