@@ -13,9 +13,16 @@ interface Loss {
   readonly told: boolean;
 }
 
+/** A decode met bytes that do not match, and said so in the events itself. */
+export class ToldDataLoss extends ServingError {
+  constructor(message: string) {
+    super('DATA_LOSS', message);
+  }
+}
+
 /**
  * Has a decode answer a turn, and another one go on where it is lost, until the turn has ended.
- * @throws ServingError WORKER_LOST or DATA_LOSS when the session needs a new plan; what ended it
+ * @throws ServingError WORKER_LOST or DATA_LOSS (ToldDataLoss if the client knows) when the session needs a new plan; what ended it
  */
 export async function decodeTurn(
   session: DrivenSession,
@@ -27,7 +34,7 @@ export async function decodeTurn(
     const decode = await startDecode(session, follower, lost);
     const outcome = await untilEndOrLoss(session, follower, decode);
     if ('lastSequence' in outcome) return outcome;
-    if (outcome.code === 'DATA_LOSS') throw new ServingError('DATA_LOSS', outcome.message);
+    if (outcome.code === 'DATA_LOSS') throw new ToldDataLoss(outcome.message);
     // A fault of the engine that comes again is one of this prompt.
     if (outcome.code === 'INTERNAL' && failedBefore) throw internal(outcome.message);
     failedBefore = outcome.code === 'INTERNAL';

@@ -1,5 +1,6 @@
 import type { FleetMember } from '../../domain/fleet.js';
 import { type ErrorCode, ServingError } from '../../domain/serving-error.js';
+import { ToldDataLoss } from './decode-turn.js';
 import type { DrivenSession } from './driven-session.js';
 import { processOf } from './fleet-view.js';
 import { findLane, newPlan } from './new-plan.js';
@@ -41,7 +42,7 @@ export class LaneRecovery {
     if (error.code === 'WORKER_LOST' && worker !== null) {
       this.#lost.set(processOf(worker), deps.nowUnixMs());
     }
-    await session.tellInterrupted(error.code, error.message);
+    if (!(error instanceof ToldDataLoss)) await session.tellInterrupted(error.code, error.message);
     const time = await this.#recoveryTime(error);
     for (;;) {
       const found = await findLane(session, session.record.reservation, (member) =>

@@ -82,6 +82,20 @@ describe('a session that loses its decode', () => {
     assert.match(await router.metrics(), /longshadow_decode_restarts_total\{[^}]*\} [1-9]/);
   });
 
+  test('is told once that bytes did not match which its decode met', async () => {
+    const sessionId = await answered(1);
+    world.decode().gate = async () => Promise.resolve();
+    await world.decode().handBack(sessionId, 'DATA_LOSS');
+    assert.deepEqual((await world.answer(sessionId)).ids, ANSWER);
+    const events = (await world.events(sessionId)).map(({ event }) => event);
+    assert.deepEqual(
+      events.flatMap((event) => (event.type === 'interrupted' ? [event.code] : [])),
+      ['DATA_LOSS'],
+    );
+    const { epoch, dataLosses } = await world.record(sessionId);
+    assert.deepEqual({ epoch, dataLosses }, { epoch: 2, dataLosses: 1 });
+  });
+
   test('that is gone without a word goes on at another one', async () => {
     const sessionId = await answered(2);
     await world.announce([WORKER, SECOND]);
