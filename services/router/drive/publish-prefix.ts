@@ -1,31 +1,40 @@
-import type { PrefixDonor } from '../../domain/session-store.js';
-import { extendPrefixChain, prefixChainStart } from '../../platform/prefix-chain.js';
-import { nextCut } from '../plan/plan-prefill-chunks.js';
 import type { DrivenSession } from './driven-session.js';
-import { originsOf } from './reuse-segments.js';
+import { prefixChunks } from './prefix-chunks.js';
 
 /**
- * Offers the chunks of a kept session to others whose prompts begin alike: all but those whose end
- * the prompt's own end has moved.
+ * Offers the chunks of a kept session to others whose prompts begin alike.
  * @returns the chains, to be withdrawn when the session goes
  */
 export async function publishPrefix(session: DrivenSession): Promise<string[]> {
   const { record, deps, sessionId } = session;
-  const { modelFingerprint, policy, tenant, epoch, reservation } = record;
+  const { epoch, reservation } = record;
   if (reservation === null) return [];
-  const origins = originsOf(record, record.nextToken);
-  const offered: { chain: string; donor: PrefixDonor }[] = [];
-  let chain = prefixChainStart({ modelFingerprint, policy, tenant });
-  for (const { beginToken, endToken } of record.segments) {
-    if (endToken !== nextCut(beginToken, policy.cutRule)) break;
-    const ids = await session.surely(async () => session.tokens.slice(beginToken, endToken));
-    chain = extendPrefixChain(chain, ids);
-    const origin = origins.find(
-      (range) => range.beginToken <= beginToken && endToken <= range.endToken,
-    );
-    const fingerprint = origin?.fingerprint ?? record.fingerprint;
-    offered.push({ chain, donor: { sessionId, epoch, beginToken, endToken, fingerprint } });
-  }
+  const offered = (await prefixChunks(session)).map(({ chain, ...chunk }) => ({
+    chain,
+    donor: { sessionId, epoch, ...chunk },
+  }));
   await session.surely(async () => deps.store.prefixes.publish(reservation.storeId, offered));
   return offered.map((offer) => offer.chain);
+}
+
+/**
+ * Withdraws what other sessions offer of this one's segments, of which one does not match: the same
+ * files are linked into no further prompt. Those sessions stay; each checks the bytes that it reads.
+ */
+export async function withdrawDamaged(session: DrivenSession): Promise<void> {
+  const { record, deps, signal, sessionId } = session;
+  const { prefixes } = deps.store;
+  const { reservation } = record;
+  if (reservation === null) return;
+  const { storeId } = reservation;
+  try {
+    for (const { chain, fingerprint } of await prefixChunks(session)) {
+      const donor = await session.surely(async () => prefixes.find(storeId, chain));
+      if (donor?.fingerprint !== fingerprint) continue; // nobody, or a file of its own
+      await session.surely(async () => prefixes.withdraw(storeId, donor.sessionId, [chain]));
+    }
+  } catch (error) {
+    if (signal.aborted) throw error;
+    deps.log.warn({ err: error, sessionId }, 'damaged segments are still offered');
+  }
 }

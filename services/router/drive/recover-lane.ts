@@ -4,6 +4,7 @@ import { ToldDataLoss } from './decode-turn.js';
 import type { DrivenSession } from './driven-session.js';
 import { processOf } from './fleet-view.js';
 import { findLane, newPlan } from './new-plan.js';
+import { withdrawDamaged } from './publish-prefix.js';
 import { RecoveryTime } from './recovery-time.js';
 
 /** What another plan can cure. */
@@ -62,6 +63,7 @@ export class LaneRecovery {
     const { session } = this;
     const dataLosses = session.record.dataLosses + 1;
     session.deps.metrics.corruption('session');
+    await withdrawDamaged(session);
     await session.change({ dataLosses });
     if (dataLosses >= MAX_DATA_LOSSES) throw error;
   }

@@ -1,5 +1,6 @@
 import assert from '../../../support/assert.js';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { ServingError } from '../../../../services/domain/serving-error.js';
 import type { GenerationHeader } from '../../../../services/router/admission/generation-header.js';
 import { DriveWorld, someIds, type WorldDriver } from './drive-world.js';
 import { fakeMember } from './fake-members.js';
@@ -155,6 +156,33 @@ describe('a prompt that begins like a kept session', () => {
     assert.deepEqual(chunks, [0, 2_048, 4_096, 4_608]);
     assert.deepEqual(world.worker().reuses, []);
   });
+
+  test('is linked no more once bytes of it did not match, while its donor stays', async () => {
+    failOnce(4_096);
+    const damaged = await ran(PROMPT);
+    assert.deepEqual(damaged.chunks, [4_096, 0, 2_048, 4_096, 4_608]);
+    assert.equal(world.worker().reuses.length, 2);
+    const { chunks, cached } = await ran(PROMPT);
+    assert.deepEqual(chunks, [0, 2_048, 4_096, 4_608]);
+    assert.equal(cached, 0);
+    assert.equal((await world.record(donor)).state, 'kept');
+  });
+
+  test('is linked after bytes of another session did not match', async () => {
+    failOnce(2_048);
+    await ran([999, ...PROMPT.slice(1)]);
+    const { cached } = await ran(PROMPT);
+    assert.equal(cached, 4_096);
+  });
+
+  /** The next job that begins there finds bytes that do not match. */
+  function failOnce(beginToken: number): void {
+    world.worker().gate = async (job) => {
+      if (job.beginToken !== beginToken) return Promise.resolve();
+      world.worker().gate = async () => Promise.resolve();
+      return Promise.reject(new ServingError('DATA_LOSS', 'a page is damaged'));
+    };
+  }
 
   test('counts nothing as cached that it had to run after it lost its worker', async () => {
     const elsewhere = [
