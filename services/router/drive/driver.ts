@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { FleetMember } from '../../domain/fleet.js';
 import { ServingError } from '../../domain/serving-error.js';
@@ -74,6 +75,7 @@ export class Driver {
     private readonly limits: DriverLimits,
   ) {
     this.#transfer = new SessionTransfer(deps);
+    setMaxListeners(0, this.#stopped.signal); // each session that ends listens to it meanwhile
     const onRequest = (request: DriverRequest): void => {
       this.#requested(request).catch((error: unknown) => {
         deps.log.warn({ err: error, ...request }, 'a request of another router failed');

@@ -1,6 +1,10 @@
 import assert from '../../../support/assert.js';
+import { getEventListeners } from 'node:events';
 import { after, before, describe, test } from 'node:test';
 import { status } from '@grpc/grpc-js';
+import { retryWhileRedisIsAway } from '../../../../services/router/drive/redis-gap.js';
+import { ServingError } from '../../../../services/domain/serving-error.js';
+import { DriveWorld, someIds } from './drive-world.js';
 import { eventually, generate, type RouterWorld, startRouterWorld } from './router-world.js';
 
 const ids = (count: number): number[] => Array.from({ length: count }, (_, i) => (i % 4_000) + 4);
@@ -69,5 +73,49 @@ describe('while Redis is away', () => {
     await world.driver.shutDown(0);
     assert.ok(performance.now() - startedMs < 6_000);
     assert.equal((await call.ended)?.code, status.UNAVAILABLE);
+  });
+});
+
+describe('sessions that end at once', () => {
+  test('give no warning of too many listeners', async () => {
+    const world = await DriveWorld.start();
+    const warnings: string[] = [];
+    const onWarning = ({ name }: Error): void => {
+      warnings.push(name);
+    };
+    process.on('warning', onWarning);
+    try {
+      const router = world.addDriver('router-1');
+      const kept = await Promise.all(
+        Array.from({ length: 24 }, async (_, i) => world.keptSession(router, someIds(200, i))),
+      );
+      await Promise.all(kept.map(async ({ sessionId }) => router.driver.release(sessionId)));
+      await world.nothingReserved();
+      await new Promise((resolve) => setImmediate(resolve));
+      assert.deepEqual(warnings, []);
+    } finally {
+      process.off('warning', onWarning);
+      await world.stop();
+    }
+  });
+
+  test('leave no listener behind, whether a step ends well, badly or by the signal', async () => {
+    const { signal } = new AbortController();
+    const aborter = new AbortController();
+    let tries = 0;
+    const away = async (): Promise<number> => {
+      tries += 1;
+      if (tries === 2) return Promise.resolve(tries);
+      return Promise.reject(new ServingError('REDIS_UNAVAILABLE', 'Redis is away'));
+    };
+    assert.equal(await retryWhileRedisIsAway(signal, away), 2);
+    const fails = async (): Promise<never> => Promise.reject(new Error('fails'));
+    await assert.rejects(retryWhileRedisIsAway(signal, fails), /fails/);
+    const waits = retryWhileRedisIsAway(aborter.signal, forever);
+    aborter.abort(new Error('stopped'));
+    await assert.rejects(waits, /stopped/);
+    for (const each of [signal, aborter.signal]) {
+      assert.equal(getEventListeners(each, 'abort').length, 0);
+    }
   });
 });
