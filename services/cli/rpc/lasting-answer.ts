@@ -52,9 +52,11 @@ export async function* lastingAnswer(
     try {
       for await (const event of events) {
         if (last !== null && event.sequence <= last.sequence) continue;
-        [last, heardMs, triesInVain] = [event, performance.now(), 0];
+        [last, triesInVain] = [event, 0];
         hasFailed = event.type === 'error';
         yield event;
+        // The caller's own time with an event is not time without one.
+        heardMs = performance.now();
       }
       return;
     } catch (error) {

@@ -132,3 +132,24 @@ test('patience ends, and so does it all when the user leaves', async () => {
   const left = await collect(stream([accepted], gone()), [never], 60_000, leave.signal);
   assert.equal((left.error as Error).name, 'AbortError');
 });
+
+test('the time that the caller takes with an event is not time without one', async () => {
+  const a = new Scripted('a');
+  const b = new Scripted('b', [() => stream([token(3)])]);
+  const patience = {
+    signal: new AbortController().signal,
+    onLost: () => undefined,
+    patienceMs: 50,
+  };
+  const sequences: number[] = [];
+  for await (const event of lastingAnswer(
+    stream([accepted, token(2)], gone()),
+    null,
+    [a, b],
+    patience,
+  )) {
+    sequences.push(event.sequence);
+    await new Promise((resolve) => setTimeout(resolve, 80));
+  }
+  assert.deepEqual(sequences, [1, 2, 3]);
+});
