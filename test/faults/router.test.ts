@@ -1,14 +1,15 @@
 import { status as grpcStatus } from '@grpc/grpc-js';
 import assert from '../support/assert.js';
 import { after, afterEach, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { GenerateResponse__Output } from '../../proto/gen/longshadow/router/v1/GenerateResponse.js';
 import type { ServiceError } from '@grpc/grpc-js';
-import { assertSameAnswer, type FaultCall } from '../support/fault-call.js';
+import { ENDED_STATES } from '../../services/domain/session-record.js';
+import { assertSameAnswer, type FaultAnswer, type FaultCall } from '../support/fault-call.js';
 import { FaultCluster } from '../support/fault-cluster.js';
 import { faultPrompt } from '../support/fault-prompts.js';
 import { faultTest } from '../support/fault-random.js';
 import { noteRecovery } from '../support/fault-report.js';
-import { poll } from '../support/poll.js';
 
 /* A router is killed; the other one takes its sessions over, and clients go on with Resume there. */
 
@@ -18,8 +19,11 @@ const HEADER = { maxNewTokens: NEW_TOKENS };
 const ENDLESS = { maxNewTokens: 100_000 };
 /** From the router's death to another one's lease. */
 const TAKEOVER_MS = 6_000;
-/** What a lost or late look at Redis adds to a grace. */
-const SLACK_MS = 3_000;
+/** Redis forgets within it that a dead router had a client. */
+const CLIENT_FORGOTTEN_MS = 6_000;
+/** A driver looks for its client once a second, and frees memory at once. */
+const SLACK_MS = 2_000;
+const LOOK_MS = 5;
 
 let faults: FaultCluster;
 before(async () => {
@@ -48,24 +52,58 @@ faultTest('killed in decode: the client goes on with Resume', async (random) => 
 /** Kills the first router; its session has another driver in time, and its client all events. */
 async function isTakenOver(call: FaultCall): Promise<void> {
   const { sessionId } = call;
-  const driver = await faults.store.records.leaseHolder(sessionId);
-  const killedMs = performance.now();
-  await faults.cluster.kill('router', 0);
-  const takenOver = poll(
-    () => faults.store.records.leaseHolder(sessionId),
-    (holder) => holder !== null && holder !== driver,
-    TAKEOVER_MS,
-  ).then(() => {
-    noteRecovery('router killed: another one drives', performance.now() - killedMs);
-  });
+  const { atMs, takenOver } = await loseRouter(sessionId, async () =>
+    faults.cluster.kill('router', 0),
+  );
   const answer = await call.answer;
   assertSameAnswer(answer, await faults.undisturbed(HEADER, PROMPT));
   assert.equal(call.resumes, 1);
-  noteRecovery('router killed: client with Resume', await call.recoveryMs(killedMs));
-  // A session that ended well before the lease ran out has no driver any more.
-  const { state } = await faults.record(sessionId);
-  if (state !== 'finished') await takenOver;
-  else await takenOver.catch(() => undefined);
+  noteRecovery('router killed: client with Resume', await call.recoveryMs(atMs));
+  noteRecovery('router killed: another one drives', (await takenOver).byMs - atMs);
+}
+
+/** When a session got another driver, performance.now(): between two looks. */
+interface Takeover {
+  readonly afterMs: number;
+  readonly byMs: number;
+}
+
+/**
+ * Kills or stops the router that drives a session.
+ * @returns `takenOver` rejects unless another router has the lease within TAKEOVER_MS of that
+ */
+async function loseRouter(
+  sessionId: string,
+  lose: () => unknown,
+): Promise<{ readonly atMs: number; readonly takenOver: Promise<Takeover> }> {
+  const driver = await faults.store.records.leaseHolder(sessionId);
+  assert.ok(driver !== null);
+  const atMs = performance.now();
+  const lost = lose();
+  const takenOver = nextDriver(sessionId, driver, atMs);
+  takenOver.catch(() => undefined); // awaited later
+  await lost;
+  return { atMs, takenOver };
+}
+
+/** A turn may be over soon after: only a driver writes down that it is. */
+async function nextDriver(sessionId: string, driver: string, lostMs: number): Promise<Takeover> {
+  const { records } = faults.store;
+  for (let afterMs = lostMs; ;) {
+    const lookMs = performance.now();
+    const [holder, { state }] = await Promise.all([
+      records.leaseHolder(sessionId),
+      faults.record(sessionId),
+    ]);
+    const byMs = performance.now();
+    if ((holder !== null && holder !== driver) || ENDED_STATES.has(state)) {
+      assert.ok(lookMs - lostMs <= TAKEOVER_MS, `taken over after ${lookMs - lostMs} ms`);
+      return { afterMs, byMs };
+    }
+    assert.ok(lookMs - lostMs <= TAKEOVER_MS, `not taken over within ${TAKEOVER_MS} ms`);
+    afterMs = lookMs;
+    await sleep(LOOK_MS);
+  }
 }
 
 faultTest(
@@ -73,11 +111,14 @@ faultTest(
   async (random) => {
     const call = faults.call(ENDLESS, PROMPT, { closes: false });
     await call.passes(random.between(1, PROMPT.length / 2));
-    await faults.cluster.kill('router', 0);
+    const { takenOver } = await loseRouter(call.sessionId, async () =>
+      faults.cluster.kill('router', 0),
+    );
     const failure = await call.failure();
     assert.equal(failure.code, grpcStatus.UNAVAILABLE, failure.details);
     assert.match(failure.details, /^UPLOAD_LOST: /);
-    await faults.isFree(TAKEOVER_MS);
+    await takenOver;
+    await faults.isFree(SLACK_MS);
   },
 );
 
@@ -87,11 +128,14 @@ for (const onDisconnect of ['ON_DISCONNECT_CANCEL', 'ON_DISCONNECT_KEEP'] as con
     const header = { ...ENDLESS, onDisconnect, resumeGraceMs: String(graceMs) };
     const call = faults.call(header, PROMPT, { resumes: false });
     await call.says(random.integer(1, 20));
-    const killedMs = performance.now();
-    await faults.cluster.kill('router', 0);
+    const { atMs, takenOver } = await loseRouter(call.sessionId, async () =>
+      faults.cluster.kill('router', 0),
+    );
     await call.failure();
-    await faults.isFree(TAKEOVER_MS + graceMs + SLACK_MS);
-    assert.ok(performance.now() - killedMs >= graceMs);
+    const { afterMs, byMs } = await takenOver;
+    const absentMs = Math.max(byMs, atMs + CLIENT_FORGOTTEN_MS);
+    await faults.isFree(absentMs + graceMs + SLACK_MS - performance.now());
+    assert.ok(performance.now() - afterMs >= graceMs, 'the grace begins with the takeover');
   });
 }
 
@@ -104,19 +148,58 @@ faultTest('killed, and the client comes back late but within the grace', async (
   await call.failure();
   const lastSeen = call.events.at(-1);
   assert.ok(lastSeen);
-  await new Promise((resolve) => setTimeout(resolve, random.between(1_000, TAKEOVER_MS)));
+  await sleep(random.between(1_000, TAKEOVER_MS));
   const { events, failure } = await resume(1, call.sessionId, lastSeen.sequence);
   assert.equal(failure, null);
-  const all = [...call.events, ...events];
-  assert.deepEqual(
-    all.map(({ sequence }) => Number(sequence)),
-    all.map((_, place) => place + 1),
-  );
-  assert.deepEqual(
-    all.flatMap(({ token }) => (token ? [token.tokenId] : [])),
-    expected.ids,
-  );
+  assertWhole([...call.events, ...events], expected);
 });
+
+for (const leaves of [false, true]) {
+  const client = leaves ? 'its client has left it' : 'its client waits there too';
+  faultTest(`stopped until another one drives, then awake: ${client}`, async (random) => {
+    const expected = await faults.undisturbed(HEADER, PROMPT);
+    const call = faults.call(HEADER, PROMPT, { resumes: false });
+    // Once the chunk that runs is done its session waits for the next driver.
+    await call.passes(random.between(1, PROMPT.length / 2));
+    const { sessionId } = call;
+    const { takenOver } = await loseRouter(sessionId, () => {
+      faults.pause('router', 0);
+    });
+    try {
+      if (leaves) call.leave();
+      const second = resume(1, sessionId, '0');
+      await takenOver;
+      assert.ok(!ENDED_STATES.has((await faults.record(sessionId)).state));
+      faults.goOn('router', 0);
+      const { events, failure } = await second;
+      assert.equal(failure, null);
+      assertWhole(events, expected);
+    } finally {
+      faults.goOn('router', 0);
+    }
+    assert.equal(
+      (await call.failure()).code,
+      leaves ? grpcStatus.CANCELLED : grpcStatus.UNAVAILABLE,
+    );
+    const { epoch, state } = await faults.recordWhere(sessionId, (now) =>
+      ENDED_STATES.has(now.state),
+    );
+    assert.deepEqual({ epoch, state }, { epoch: 1, state: 'finished' });
+  });
+}
+
+/** Every event of a session once, in order, and the answer that nothing disturbed. */
+function assertWhole(events: readonly GenerateResponse__Output[], expected: FaultAnswer): void {
+  assert.deepEqual(
+    events.map(({ sequence }) => Number(sequence)),
+    events.map((_, place) => place + 1),
+  );
+  assert.deepEqual(
+    events.flatMap(({ token }) => (token ? [token] : [])),
+    expected.tokens,
+  );
+  assert.ok(events.at(-1)?.finished);
+}
 
 test('a client that is cut off under keep comes back to the other router', async () => {
   const expected = await faults.undisturbed(HEADER, PROMPT);
