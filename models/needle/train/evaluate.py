@@ -32,15 +32,20 @@ from rows import (
     events_of,
     frequent_words,
     make_haystack,
+    question_first,
     row_opening,
 )
 
 CHUNK = 32_768
-# Names as RULER has them; `midprompt` asks amid the text.
-TASKS = (
-    "single_1", "single_2", "single_3", "multikey_1", "multikey_2", "multikey_3",
-    "multivalue", "multiquery", "vt", "cwe", "fwe", "first",
-)
+# Kinds of haystack, and types of key and value. All have `--questions` keys, each asked by itself.
+NEEDLES = {
+    "noise": ("noise", "words", "numbers"),
+    "prose": ("prose", "words", "numbers"),
+    "prose_uuids": ("prose", "words", "uuids"),
+    "lines_words": ("needle_words", "words", "numbers"),
+    "lines_uuids": ("needle_uuids", "uuids", "uuids"),
+}
+TASKS = (*NEEDLES, "multivalue", "multiquery", "vt", "cwe", "fwe", "first")
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> tuple[Tensor, Tensor]:
@@ -139,18 +144,13 @@ def make_case(pieces: Pieces, task: str, length: int, count: int) -> Case:
         make = common_words if task == "cwe" else frequent_words
         (ids, _), question = make(pieces, length - 160)
         return Case(ids, [question])
-    kind, key, value = {
-        "single_1": ("noise", "words", "numbers"),
-        "single_3": ("prose", "words", "uuids"),
-        "multikey_2": ("needle_words", "words", "numbers"),
-        "multikey_3": ("needle_uuids", "uuids", "uuids"),
-        "vt": ("variables", "", ""),
-    }.get(task, ("prose", "words", "numbers"))
+    others = {"vt": ("variables", "", "")}
+    kind, key, value = (NEEDLES | others).get(task, NEEDLES["prose"])
     lines = kind != "prose"
     groups = make_groups(pieces, task, key, value, lines, count)
     opening = row_opening(pieces, kind, value, groups)
     if task == "first":
-        opening = np.concatenate([opening[:2], groups[0].asked.question, opening[:1], opening[2:]])
+        opening = question_first(pieces, groups[0].asked, opening)
     events = events_of(pieces, groups)
     asked = [spoken(pieces, group.asked, "message", False) for group in groups if group.asked]
     room = length - len(opening) - sum(len(e.ids) for e in events) - max(len(q) for q, _ in asked)

@@ -73,6 +73,8 @@ def export(model: Llama, folder: Path) -> None:
         shards[-1][name] = tensor
         used += tensor.nbytes
     weight_map: dict[str, str] = {}
+    for older in folder.glob("model-*.safetensors"):
+        older.unlink()
     for number, shard in enumerate(shards, start=1):
         file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         save_file(shard, folder / file, metadata={"format": "pt"})

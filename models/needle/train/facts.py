@@ -123,11 +123,12 @@ def spoken(pieces: Pieces, asked: Asked, form: str, learn_prefix: bool) -> tuple
     """Ids and marks of a question with its answer.
 
     form: `turn` (a new user message), `message` (the end of the user message that the text is in),
-    or `plain` (sentences amid the text, no special tokens).
+    `plain` (sentences amid prose, no special tokens) or `line` (the same between lines).
     """
     encode = pieces.encode
-    if form == "plain":
-        opening, between, end = encode("\n"), encode(""), encode(".")
+    if form in ("plain", "line"):
+        opening, between = encode("\n" if form == "plain" else ""), encode("")
+        end = encode("." if form == "plain" else ".\n")
     else:
         opening = np.append(encode("\n"), [] if form == "message" else [USER]).astype(np.uint16)
         between, end = np.array([ASSISTANT], np.uint16), np.array([END], np.uint16)

@@ -4,6 +4,7 @@ A piece ends where the tokenizer's own cut falls, so that pieces put together ar
 whole text; `check_rows.py` holds them to that.
 """
 
+import re
 import uuid
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from tokenizers import Tokenizer
 
 Ids = np.ndarray
 CORPUS = Path(__file__).parent / "corpus"
-KEYS, UUIDS = 20_000, 8_000
+UUID_PARTS = re.compile("[0-9]|[a-f]+|-")
 # Values of a fact are of one of these types; a key is of the last two.
 TYPES = ("numbers", "words", "uuids")
 
@@ -29,24 +30,29 @@ class Pieces:
         self.space = int(self.encode(" ")[0])
         self.digits = [int(self.encode(digit)[0]) for digit in "0123456789"]
         self.capitals = [int(self.encode(chr(65 + letter))[0]) for letter in range(26)]
-        self.words = self._many(self._word_pair() for _ in range(KEYS))
-        self.uuids = self._many(str(self._uuid()) for _ in range(UUIDS))
-        self.nouns = self._many(self.random.sample(prose.nouns, 6_000))
-        self.coded = self._many(self._coded_word() for _ in range(4_000))
+        self.adjectives = self._many(f" {word}" for word in prose.adjectives)
+        self.second_words = self._many(f"-{word}" for word in prose.nouns)
+        self.nouns = self._many(f" {word}" for word in self.random.sample(prose.nouns, 6_000))
+        self.coded = self._many(f" {self._coded_word()}" for _ in range(4_000))
 
     def _encode(self, text: str) -> Ids:
         return np.array(self.tokenizer.encode(text, add_special_tokens=False).ids, np.uint16)
 
     def _many(self, texts) -> list[Ids]:
-        """Ids of each text with a space before it."""
-        encoded = self.tokenizer.encode_batch([f" {text}" for text in texts])
+        encoded = self.tokenizer.encode_batch(list(texts))
         return [np.array(item.ids, np.uint16) for item in encoded]
 
-    def _word_pair(self) -> str:
-        return f"{self.random.choice(self.prose.adjectives)}-{self.random.choice(self.prose.nouns)}"
+    def _word_pair(self) -> Ids:
+        """` word-word`; of 700 million, so that two of a text are the same hardly ever."""
+        first, second = self.random.choice(self.adjectives), self.random.choice(self.second_words)
+        return np.concatenate([first, second])
 
-    def _uuid(self) -> uuid.UUID:
-        return uuid.UUID(int=self.random.getrandbits(128), version=4)
+    def _uuid(self) -> Ids:
+        text = f" {uuid.UUID(int=self.random.getrandbits(128), version=4)}"
+        parts = UUID_PARTS.findall(text)
+        start = [[self.space]] if parts[0].isdigit() else []
+        parts[0] = parts[0] if parts[0].isdigit() else f" {parts[0]}"
+        return np.concatenate(start + [self.encode(part) for part in parts]).astype(np.uint16)
 
     def _coded_word(self) -> str:
         return "".join(self.random.choices("abcdefghijklmnopqrstuvwxyz", k=6))
@@ -64,7 +70,7 @@ class Pieces:
         """A value or key of one of TYPES, with a space before it."""
         if kind == "numbers":
             return np.concatenate([[self.space], self.number(7)]).astype(np.uint16)
-        return self.random.choice(self.words if kind == "words" else self.uuids)
+        return self._word_pair() if kind == "words" else self._uuid()
 
 
 class Prose:

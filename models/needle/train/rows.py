@@ -17,7 +17,7 @@ from facts import (
 )
 from haystacks import Haystack
 from pieces import Ids, Pieces
-from tokenizer import ASSISTANT, END, USER
+from tokenizer import USER
 
 # Share of a row that facts and questions take, by length: short rows are nearly nothing else.
 FACT_SHARE = {1024: 0.85, 2048: 0.7, 4096: 0.6, 8192: 0.45, 32768: 0.2, 131072: 0.08, 262144: 0.05}
@@ -83,10 +83,10 @@ def fact_row(pieces: Pieces, length: int, kind: str, mix: Mix) -> Row:
     if random.random() < 0.1:
         # The question stands in front of the text too.
         first = groups[-1]
-        start = np.array([USER], np.uint16)
-        opening = np.concatenate([start, first.asked.question, pieces.encode("\n"), opening[2:]])
+        opening = question_first(pieces, first.asked, opening)
         in_message = True
-    events, ends = place(pieces, groups, first, random.choice((0.0, 0.0, 0.5, 0.5, 0.9)))
+    plain = "line" if lines else "plain"
+    events, ends = place(pieces, groups, first, plain)
     closing = [
         spoken(pieces, asked, "message" if in_message and index == 0 else "turn", random.random() < 0.25)
         for index, asked in enumerate(ends)
@@ -154,11 +154,19 @@ def events_of(pieces: Pieces, groups: list[Group]) -> list[Event]:
     return sorted(events, key=lambda event: event.time)
 
 
+def question_first(pieces: Pieces, asked: Asked, opening: Ids) -> Ids:
+    """The user's message begins with the question; then the opening, if there is one."""
+    start = np.append(pieces.encode("\n"), USER)
+    parts = [start, asked.question, pieces.encode("\n"), opening[len(start) :]]
+    return np.concatenate(parts).astype(np.uint16)
+
+
 def place(
-    pieces: Pieces, groups: list[Group], first: Group | None, amid: float
+    pieces: Pieces, groups: list[Group], first: Group | None, plain: str
 ) -> tuple[list[Event], list[Asked]]:
-    """Times of all facts, in order inside a group, and of the share of questions `amid` the text."""
+    """Times of all facts, in order inside a group, and of the questions that stand amid the text."""
     random = pieces.random
+    amid = random.choice((0.0, 0.0, 0.5, 0.5, 0.9))
     events: list[Event] = []
     ends: list[Asked] = []
     for group in groups:
@@ -167,7 +175,7 @@ def place(
             events.append(Event(time, ids, np.zeros(len(ids), np.uint8)))
         if group is not first and random.random() < amid:
             time = times[-1] + (1 - times[-1]) * random.random()
-            form = random.choice(("turn", "plain"))
+            form = random.choice(("turn", plain))
             events.append(Event(time, *spoken(pieces, group.asked, form, random.random() < 0.25)))
         else:
             ends.append(group.asked)

@@ -12,8 +12,6 @@ NIAH_INTRO_ONE = (
     "A special magic {type} is hidden within the following text. Make sure to memorize it. "
     "I will quiz you about the {type} afterwards.\n"
 )
-FACT = "One of the special magic {types} for {key} is: {value}."
-
 
 @dataclass(frozen=True)
 class Wording:
@@ -61,8 +59,3 @@ ASK_FREQUENT = Wording(
     "most frequently appeared words in the above coded text?",
     " Answer: According to the coded text above, the three most frequently appeared words are:",
 )
-
-
-def listed(keys: list[str]) -> str:
-    """`a, b, c, and d`."""
-    return keys[0] if len(keys) == 1 else ", ".join(keys[:-1]) + ", and " + keys[-1]
