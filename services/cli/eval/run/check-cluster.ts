@@ -87,7 +87,10 @@ export async function checkPolicies(
       maxNewTokens: 1,
       maxPromptTokens: ids.length,
     };
-    await runTurn(cluster, options, ids);
+    await cluster.surely(
+      async () => runTurn(cluster, options, ids),
+      () => false,
+    );
   }
 }
 

@@ -1,36 +1,25 @@
 import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
-import { ServingError, type ErrorCode } from '../../../domain/serving-error.js';
 import type { AnswerEvent } from '../../rpc/answer-events.js';
 import { RouterUnreachable } from '../../rpc/router-error.js';
 import type { ForkedSession } from '../../rpc/router-client.js';
 import type { Routers } from '../../rpc/routers.js';
 import type { GenerateOptions } from '../../rpc/to-header.js';
+import { type Failures, isRefusal, Patience } from './patience.js';
 
-/** Refusals before any work, which end when others end: waited for as long as the patience says. */
-const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  ...(['VALUE_STORE_FULL', 'TOO_MANY_SESSIONS', 'QUEUE_FULL', 'SESSION_BUSY'] as const),
-  ...(['NO_WORKER', 'NO_DECODE', 'REDIS_UNAVAILABLE', 'SHUTTING_DOWN'] as const),
-]);
-/** The session is not there any more: what was prefilled has to be prefilled again. */
-const GONE: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  ...(['SESSION_NOT_FOUND', 'SESSION_ENDED', 'SESSION_LOST'] as const),
-]);
-/** Work that was lost and may be begun again, but not for ever. */
-const LOSSES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  ...GONE,
-  ...(['WORKER_LOST', 'DECODE_LOST', 'UPLOAD_LOST', 'DATA_LOSS'] as const),
-]);
-const MOST_LOSSES = 5;
 const PAUSE_MS = 1_000;
+/** Events that are no mere promises. */
+const WORK: ReadonlySet<AnswerEvent['type']> = new Set(['progress', 'token', 'finished']);
 /** A router that is started again needs some seconds. */
 const MOST_END_TRIES = 4;
 
 /** What a run asks of its cluster, and how long it waits for one that is away. */
 export class EvalCluster {
-  #heardMs = performance.now();
+  readonly #patience: Patience;
+  /** Failures that a call inside has already waited for: a call around it does not wait again. */
+  readonly #givenUp = new WeakSet<object>();
 
-  /** @param patienceMs how long to go on without hearing anything from the cluster */
+  /** @param patienceMs how long to go on with a cluster that is silent, from its first failure on */
   constructor(
     private readonly routers: Routers,
     readonly model: string,
@@ -38,6 +27,7 @@ export class EvalCluster {
     readonly signal: AbortSignal,
     private readonly onLost: (line: string) => void,
   ) {
+    this.#patience = new Patience(patienceMs);
     setMaxListeners(0, signal); // each call that runs listens to it
   }
 
@@ -53,7 +43,7 @@ export class EvalCluster {
       { signal, onLost, patienceMs },
     );
     for await (const event of events) {
-      this.#heardMs = performance.now();
+      this.#patience.heard(WORK.has(event.type));
       yield event;
     }
   }
@@ -62,7 +52,7 @@ export class EvalCluster {
   async fork(sessionId: string, keepSessionMs: number): Promise<ForkedSession> {
     this.signal.throwIfAborted();
     const forked = await this.routers.fork(sessionId, keepSessionMs);
-    this.#heardMs = performance.now();
+    this.#patience.heard(true);
     return forked;
   }
 
@@ -83,7 +73,7 @@ export class EvalCluster {
         await act();
         return;
       } catch (error) {
-        if (!isOf(REFUSALS, error) && !(error instanceof RouterUnreachable)) return;
+        if (!isRefusal(error)) return;
       }
       if (tries < MOST_END_TRIES) await delay(PAUSE_MS);
     }
@@ -91,37 +81,34 @@ export class EvalCluster {
 
   /**
    * Does something again until it succeeds, while the cluster can be expected to come round: it waits
-   * as long as anything is heard of the cluster within the patience, and stands a few losses.
+   * for room as it is told, for a silent cluster as long as the patience says, and stands a few losses.
    *
    * @param isFinal failures that are not worth another try here
    */
   async surely<T>(act: () => Promise<T>, isFinal: (error: unknown) => boolean): Promise<T> {
-    for (let losses = 0; ;) {
+    const row = this.#patience.begin();
+    for (;;) {
+      let pauseMs: number;
       try {
         return await act();
       } catch (error) {
         this.signal.throwIfAborted();
-        if (isOf(LOSSES, error)) losses += 1;
-        const isPatient = performance.now() - this.#heardMs < this.patienceMs;
-        const goesOn = mayPass(error) && !isFinal(error) && losses < MOST_LOSSES && isPatient;
-        if (!goesOn) throw error;
-        if (error instanceof RouterUnreachable) this.onLost('no router answers; asking again');
+        pauseMs = this.#pauseAfter(error, row, isFinal);
       }
-      await delay(PAUSE_MS, undefined, { signal: this.signal });
+      await delay(pauseMs, undefined, { signal: this.signal });
     }
   }
-}
 
-/** Whether the same call may succeed another time. */
-export function mayPass(error: unknown): boolean {
-  return isOf(LOSSES, error) || isOf(REFUSALS, error) || error instanceof RouterUnreachable;
-}
-
-/** Whether a kept session that a call named does not exist any more. */
-export function isSessionGone(error: unknown): boolean {
-  return isOf(GONE, error);
-}
-
-function isOf(codes: ReadonlySet<ErrorCode>, error: unknown): boolean {
-  return error instanceof ServingError && codes.has(error.code);
+  /** @throws the error when there is no use in going on */
+  #pauseAfter(error: unknown, row: Failures, isFinal: (error: unknown) => boolean): number {
+    const isKnown = error instanceof Error;
+    if (!isKnown || this.#givenUp.has(error) || isFinal(error)) throw error;
+    const pauseMs = this.#patience.pauseAfter(error, row);
+    if (pauseMs === null) {
+      this.#givenUp.add(error);
+      throw error;
+    }
+    if (error instanceof RouterUnreachable) this.onLost('no router answers; asking again');
+    return pauseMs;
+  }
 }

@@ -1,9 +1,10 @@
 import { describeError } from '../../output/describe-error.js';
 import type { Routers } from '../../rpc/routers.js';
 import { checkLengths, checkPolicies, checkTokenizer, chooseModel } from './check-cluster.js';
-import { EvalCluster, mayPass } from './eval-cluster.js';
+import { EvalCluster } from './eval-cluster.js';
 import type { EvalSubject } from './eval-subject.js';
 import { tokenizerFingerprint } from './fingerprint-files.js';
+import { mayPass } from './patience.js';
 import { toPolicy } from './policies.js';
 import { PromptHalves } from './prompt-halves.js';
 import { type FinishedUnit, runDocuments } from './run-documents.js';
