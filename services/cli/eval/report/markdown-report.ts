@@ -25,10 +25,10 @@ export interface ReportPicture {
 const UNKNOWN = '–';
 
 const HOW_TO_READ = [
-  'Intervals hold 95 %. Scores that are all right or wrong have Wilson’s, graded ones Student’s t; answers count as independent.',
+  'Intervals hold 95 %. Scores have Wilson’s; graded ones at the number of right or wrong answers that would vary as they do. Answers count as independent.',
 ];
 const HOW_TO_COMPARE = [
-  'A difference is over the questions that both policies answered: Bonett and Price’s interval for right or wrong, Student’s t for graded scores.',
+  'A difference is over the questions that both policies answered, with Bonett and Price’s interval.',
   '“Within 1 point” says that at most 2 of 100 are lost against dense.',
   'A control is a window of the same cost. Where it does as well as dense within its interval, the row is no evidence for the policy.',
 ];

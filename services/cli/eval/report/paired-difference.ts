@@ -1,4 +1,4 @@
-import { estimateMean, estimateRatio, type Interval, sum } from './statistics.js';
+import { estimateRatio, type Interval, sum } from './statistics.js';
 import { NORMAL_QUANTILE } from './t-quantile.js';
 
 /** "Within 1 point" means at most so many of a hundred lost. */
@@ -20,26 +20,31 @@ export interface ScorePair {
 }
 
 /**
- * The mean difference over pairs with its 95 % interval: Bonett and Price's for scores of 0 and 1,
- * which keeps a width where no answer changed (100 equal pairs still leave 2.7 points either way);
- * Student's t on the differences for graded scores.
+ * The mean difference over pairs with its 95 % interval, within [-1, 1]: Bonett and Price's (2012),
+ * which is Wald's after one more pair that fell from 1 to 0 and one more that rose from 0 to 1. Those
+ * two keep a width where no answer changed: 100 equal pairs leave 2.7 points either way. They bound
+ * what a graded difference can be too, so graded scores get the same formula: a difference that turns
+ * from 0 to 0.01 changes next to nothing, and small ones are never more certain than equal ones.
  *
  * @throws RangeError without pairs
  */
 export function pairedDifference(pairs: readonly ScorePair[]): ScoreDifference {
+  if (pairs.length === 0) throw new RangeError('no pairs have no difference');
   const differences = pairs.map(({ score, dense }) => score - dense);
-  const lost = differences.filter((difference) => difference < 0).length;
-  const gained = differences.filter((difference) => difference > 0).length;
-  const isBinary = pairs.every(({ score, dense }) => isBit(score) && isBit(dense));
-  const interval = estimateMean(differences);
-  const bounds = isBinary ? bonettPrice(lost, gained, pairs.length) : interval;
+  const total = sum(differences);
+  const count = pairs.length;
+  const centre = total / (count + 2);
+  const squares = sum(differences.map((difference) => difference ** 2)) + 2;
+  const half = NORMAL_QUANTILE * Math.sqrt((squares / (count + 2) - centre ** 2) / (count + 2));
   return {
-    mean: interval.mean,
-    low: Math.max(-1, bounds.low),
-    high: Math.min(1, bounds.high),
-    ...{ count: pairs.length, lost, gained },
+    mean: total / count,
+    low: Math.max(-1, centre - half),
+    high: Math.min(1, centre + half),
+    count,
+    lost: differences.filter((difference) => difference < 0).length,
+    gained: differences.filter((difference) => difference > 0).length,
     // Sums of hundredths are not exact in binary.
-    withinOnePoint: -sum(differences) <= WITHIN_ONE_POINT_LOSS * pairs.length + 1e-9,
+    withinOnePoint: -total <= WITHIN_ONE_POINT_LOSS * count + 1e-9,
   };
 }
 
@@ -50,17 +55,4 @@ export function pairedSurprise(
   return estimateRatio(
     pairs.map(({ nats, denseNats, tokens }) => ({ value: nats - denseNats, weight: tokens })),
   );
-}
-
-/** Wald's interval after one more pair that lost and one more that gained. */
-function bonettPrice(lost: number, gained: number, count: number): Pick<Interval, 'low' | 'high'> {
-  const lostShare = (lost + 1) / (count + 2);
-  const gainedShare = (gained + 1) / (count + 2);
-  const centre = gainedShare - lostShare;
-  const half = NORMAL_QUANTILE * Math.sqrt((gainedShare + lostShare - centre ** 2) / (count + 2));
-  return { low: centre - half, high: centre + half };
-}
-
-function isBit(score: number): boolean {
-  return score === 0 || score === 1;
 }

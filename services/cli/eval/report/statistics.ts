@@ -9,14 +9,18 @@ export interface Interval {
 
 export interface Estimate extends Interval {
   readonly count: number;
-  readonly method: 'wilson' | 't';
 }
 
 /**
- * The mean of scores and its 95 % interval. Scores that are all 0 or 1 get Wilson's, which stays
- * honest near 0 and 1, where most of our scores are: 100 right answers of 100 give 96.3 to 100 %.
- * Graded scores (F1, ROUGE) get Student's t on the mean, kept within [0, 1]; from one or from equal
- * ones it says nothing: all of [0, 1], or no width.
+ * The mean of scores in [0, 1] and its 95 % interval: Wilson's, for as many right or wrong answers as
+ * would vary like these (Wilson's interval at an effective sample size, as surveys with a design
+ * effect use it: Kott and Carr 1997; Franco, Little, Louis and Slud 2019).
+ *
+ * Scores of 0 and 1 get Wilson's interval itself: 100 right answers of 100 give 96.3 to 100 %. Graded
+ * ones (F1, ROUGE) vary less than 0/1 scores of the same mean, which no score in [0, 1] exceeds, and
+ * get a narrower one: that of the spread that was seen, with Student's quantile, plus as much doubt as
+ * Wilson's own z²/4. So equal scores leave a width (three of 0.75: 33 to 95 %; a hundred: 73 to 77 %),
+ * and a score that turns from 1 to 0.999 changes next to nothing.
  *
  * Answers count as independent, those of one document too. Where a document's answers hang together,
  * the interval is too narrow; a paired difference suffers less, since both sides share the document.
@@ -25,33 +29,35 @@ export interface Estimate extends Interval {
  */
 export function estimateScore(scores: readonly number[]): Estimate {
   const count = scores.length;
-  if (scores.every((score) => score === 0 || score === 1)) {
-    return { ...wilson(sum(scores), count), count, method: 'wilson' };
-  }
-  const { mean, low, high } = estimateMean(scores);
-  return { mean, low: Math.max(0, low), high: Math.min(1, high), count, method: 't' };
+  const { mean, low, high } = wilson(sum(scores), count, count / spreadShare(scores));
+  return { mean, low: Math.max(0, low), high: Math.min(1, high), count };
 }
 
-/** Wilson's score interval for `right` of `count`. @throws RangeError for a count of 0 */
-export function wilson(right: number, count: number): Interval {
+/** The scores' variance over that of 0/1 scores with their mean; 1 for 0/1 scores, never 0. */
+function spreadShare(scores: readonly number[]): number {
+  const count = scores.length;
+  if (count < 2) return 1;
+  const mean = sum(scores) / count;
+  const squares = sum(scores.map((score) => (score - mean) ** 2));
+  const fewScores = (tQuantile(count - 1) / NORMAL_QUANTILE) ** 2 * (count / (count - 1));
+  const doubt = NORMAL_QUANTILE ** 2 / 4;
+  return Math.min(1, (fewScores * squares + doubt) / (count * mean * (1 - mean) + doubt));
+}
+
+/**
+ * Wilson's score interval for `right` of `count`.
+ * @param effective the number of answers that the interval is as wide as
+ * @throws RangeError for a count of 0
+ */
+export function wilson(right: number, count: number, effective = count): Interval {
   if (count === 0) throw new RangeError('a share of nothing has no interval');
   const mean = right / count;
   const z2 = NORMAL_QUANTILE ** 2;
-  const centre = (right + z2 / 2) / (count + z2);
-  const spread = count * mean * (1 - mean) + z2 / 4;
-  const half = (NORMAL_QUANTILE * Math.sqrt(spread)) / (count + z2);
+  const centre = (effective * mean + z2 / 2) / (effective + z2);
+  const spread = effective * mean * (1 - mean) + z2 / 4;
+  const half = (NORMAL_QUANTILE * Math.sqrt(spread)) / (effective + z2);
   // At the ends the formula gives the mean itself, but for rounding.
   return { mean, low: Math.min(mean, centre - half), high: Math.max(mean, centre + half) };
-}
-
-/** The mean with Student's t interval; from one value, an endless one. */
-export function estimateMean(values: readonly number[]): Interval {
-  const count = values.length;
-  if (count === 0) throw new RangeError('nothing has no mean');
-  const mean = sum(values) / count;
-  if (count === 1) return { mean, low: -Infinity, high: Infinity };
-  const half = tQuantile(count - 1) * Math.sqrt(variance(values, mean) / count);
-  return { mean, low: mean - half, high: mean + half };
 }
 
 /**

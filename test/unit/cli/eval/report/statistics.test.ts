@@ -5,7 +5,6 @@ import { SeededRandom } from '../../../../../services/cli/eval/random.js';
 import { pairedDifference } from '../../../../../services/cli/eval/report/paired-difference.js';
 import {
   averageIntervals,
-  estimateMean,
   estimateRatio,
   estimateScore,
   median,
@@ -47,19 +46,59 @@ test("Student's quantiles are those of printed tables", () => {
   for (const [degrees, quantile] of printed) near(tQuantile(degrees), quantile, 1e-4, `${degrees}`);
 });
 
-test('scores of 0 and 1 get Wilson, others Student, kept within 0 and 1', () => {
+test('scores of 0 and 1 get Wilson, graded ones Wilson for the answers that vary as they do', () => {
   const all = estimateScore(Array.from({ length: 100 }, () => 1));
-  assert.deepEqual([all.method, all.count, all.mean, all.high], ['wilson', 100, 1, 1]);
+  assert.deepEqual([all.count, all.mean, all.high], [100, 1, 1]);
   near(all.low, 0.963, 5e-4);
-  const graded = estimateScore([0.1, 0.2, 0.3, 0.4, 0.5]);
-  assert.equal(graded.method, 't');
-  // Standard deviation 0.158, over the root of 5, times 2.776.
-  near(graded.low, 0.3 - 0.19633, 1e-5);
-  near(graded.high, 0.3 + 0.19633, 1e-5);
-  assert.deepEqual(estimateScore([0.5]), { mean: 0.5, low: 0, high: 1, count: 1, method: 't' });
-  assert.equal(estimateScore([0.9, 0.99, 0.5]).high, 1);
+  const some = Array.from({ length: 40 }, (_, at) => (at < 31 ? 1 : 0));
+  const { low, high } = wilson(31, 40);
+  near(estimateScore(some).low, low, 1e-12);
+  near(estimateScore(some).high, high, 1e-12);
+  const graded = Array.from({ length: 100 }, (_, at) => [0.25, 0.5, 0.75, 1][at % 4] ?? 0);
+  const { low: from, high: to } = estimateScore(graded);
+  // Standard deviation 0.2795, over the root of 100, times 1.984: 5.5 points, and Wilson's doubt.
+  near(to - from, 2 * 0.0566, 2e-3);
   assert.throws(() => estimateScore([]), RangeError);
 });
+
+test('few or equal graded scores leave a width', () => {
+  const three = estimateScore([0.75, 0.75, 0.75]);
+  near(three.low, 0.328, 0.001);
+  near(three.high, 0.9485, 0.001);
+  const hundred = estimateScore(Array.from({ length: 100 }, () => 0.75));
+  near(hundred.low, 0.731, 0.001);
+  near(hundred.high, 0.768, 0.001);
+  const one = estimateScore([0.5]);
+  assert.ok(one.low < 0.1 && one.high > 0.9, `${one.low} to ${one.high}`);
+  const mean = averageIntervals([three, three, three, three]);
+  near(mean.high - mean.low, (three.high - three.low) / 2, 1e-9);
+});
+
+test('one score or pair that becomes graded does not make the table more certain', () => {
+  for (const wrong of [0, 1, 5, 20, 50]) {
+    const scores = Array.from({ length: 100 }, (_, at) => (at < wrong ? 0 : 1));
+    for (const changed of [0.999, 0.9, 0.75, 0.5]) {
+      const graded = [...scores.slice(0, 99), changed];
+      const [before, after] = [width(estimateScore(scores)), width(estimateScore(graded))];
+      assert.ok(after > 0.95 * before, `${wrong} wrong, ${changed}: ${after} after ${before}`);
+      const pairs = scores.map((score) => ({ score, dense: 1 }));
+      for (const pair of [
+        { score: changed, dense: changed },
+        { score: changed, dense: 1 },
+      ]) {
+        const widths = [pairs, [...pairs.slice(0, 99), pair]].map((some) =>
+          width(pairedDifference(some)),
+        );
+        const [was = NaN, is = NaN] = widths;
+        assert.ok(is > 0.95 * was, `${wrong} lost, ${changed}: ${is} after ${was}`);
+      }
+    }
+  }
+});
+
+function width({ low, high }: Readonly<{ low: number; high: number }>): number {
+  return high - low;
+}
 
 test('a ratio weighs targets by their tokens', () => {
   const ratio = estimateRatio([
@@ -112,17 +151,23 @@ test('within 1 point means that at most 2 of 100 are lost', () => {
   assert.equal(pairedDifference(graded).withinOnePoint, true, '0.02 each, but for rounding');
 });
 
-test('equal answers leave a width where scores are 0 or 1, and graded pairs get Student', () => {
-  const equal = pairedDifference(Array.from({ length: 100 }, () => ({ score: 1, dense: 1 })));
-  assert.equal(equal.mean, 0);
-  near(equal.high, 0.0272, 1e-4);
-  near(equal.low, -0.0272, 1e-4);
-  const graded = pairedDifference([
+test('equal answers leave a width, whether scores are 0 or 1 or graded', () => {
+  for (const score of [1, 0, 0.75]) {
+    const equal = pairedDifference(Array.from({ length: 100 }, () => ({ score, dense: score })));
+    assert.equal(equal.mean, 0);
+    near(equal.high, 0.0272, 1e-4, `${score}`);
+    near(equal.low, -0.0272, 1e-4, `${score}`);
+  }
+  const two = pairedDifference([
     { score: 0.5, dense: 0.6 },
     { score: 0.2, dense: 0.5 },
   ]);
-  const { low, high } = estimateMean([-0.1, -0.3]);
-  assert.deepEqual([graded.low, graded.high], [Math.max(-1, low), Math.min(1, high)]);
+  near(two.mean, -0.2, 1e-12);
+  // With -1 and 1: mean -0.1, mean square 2.1 over 4.
+  const half = 1.959964 * Math.sqrt((2.1 / 4 - 0.01) / 4);
+  near(two.low, -0.1 - half, 1e-6);
+  near(two.high, -0.1 + half, 1e-6);
+  assert.throws(() => pairedDifference([]), RangeError);
 });
 
 test('over shares from 50 to 99.5 %, Wilson holds the truth about 95 times of 100', () => {
@@ -158,6 +203,47 @@ test('over drawn pairs, the difference of 0/1 scores holds the truth about 95 ti
   }
   assert.ok(covered >= 368 && covered <= 396, `${covered} of 400`);
 });
+
+/** Ways in which graded scores fall, with their true means. */
+const GRADED: readonly {
+  readonly name: string;
+  readonly mean: number;
+  readonly draw: (random: SeededRandom) => number;
+}[] = [
+  { name: 'even', mean: 0.5, draw: (random) => random.next() },
+  { name: 'quarters', mean: 0.5, draw: (random) => Math.floor(random.next() * 5) / 4 },
+  { name: 'a half now and then', mean: 0.985, draw: (random) => (random.next() < 0.03 ? 0.5 : 1) },
+  { name: 'wrong now and then', mean: 0.735, draw: (random) => (random.next() < 0.02 ? 0 : 0.75) },
+  {
+    name: 'mostly nothing',
+    mean: 0.2,
+    draw: (random) => (random.next() < 0.6 ? 0 : random.next()),
+  },
+  { name: 'close together', mean: 0.97, draw: (random) => 0.96 + 0.02 * random.next() },
+];
+
+for (const { name, mean, draw } of GRADED) {
+  test(`graded scores, ${name}: 3, 10 or 100 hold the truth at least 9 times of 10`, () => {
+    const random = new SeededRandom(`graded ${name}`);
+    for (const count of [3, 10, 100]) {
+      let [scored, compared] = [0, 0];
+      for (let run = 0; run < 1_000; run += 1) {
+        const scores = Array.from({ length: count }, () => draw(random));
+        if (holds(estimateScore(scores), mean)) scored += 1;
+        const pairs = scores.map((score) => ({ score, dense: draw(random) }));
+        if (holds(pairedDifference(pairs), 0)) compared += 1;
+      }
+      // A hundred: 93 %. With fewer, the steps of rare scores are as coarse as Wilson's own.
+      const least = count === 100 ? 930 : 900;
+      assert.ok(scored >= least, `${scored} of 1,000 means of ${count}`);
+      assert.ok(compared >= least, `${compared} of 1,000 differences of ${count}`);
+    }
+  });
+}
+
+function holds({ low, high }: Readonly<{ low: number; high: number }>, truth: number): boolean {
+  return low <= truth && truth <= high;
+}
 
 test('property: an interval holds its mean and stays within 0 and 1', () => {
   const score = fc.oneof(fc.constantFrom(0, 1), fc.double({ min: 0, max: 1, noNaN: true }));
