@@ -10,6 +10,9 @@
  * - after a letter or digit, before a punctuation mark or line break. Letters and digits only ever
  *   end a match (` ?\p{L}+`, `\p{N}{1,3}`, `'s`), and they do so greedily.
  *
+ * A splitter that goes before them may part letters from letters by a look at their neighbours (the
+ * embedded model's, of capitals): neither place has letters on both sides, so it never sees a cut.
+ *
  * Normalisation to NFC must not reach across either: U+0020 and the marks listed here never compose
  * with what is before them, and the letters listed here are what NFC leaves. The lists hold only
  * characters whose class has been the same in every Unicode version that a library may carry.

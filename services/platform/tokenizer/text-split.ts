@@ -26,6 +26,12 @@ const WORD_PATTERNS: ReadonlySet<unknown> = new Set([
   "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
 ]);
 
+/** Expressions that only split letters from letters, looking no further than at their neighbours. */
+const LETTER_PATTERNS: ReadonlySet<unknown> = new Set([
+  // The embedded model: capitals beside capitals
+  '[A-Z](?=[A-Z])|(?<=[A-Z])[A-Z]',
+]);
+
 /** Chooses the rule of a tokenizer by its structure. Unknown structures are encoded in one piece. */
 export function chooseTextSplit(json: TokenizerJson): TextSplit {
   return wordSplit(json) ?? markSplit(json) ?? wholeText(json);
@@ -47,8 +53,17 @@ function wordSplit(json: TokenizerJson): TextSplit | null {
   const known =
     json.model.type === 'BPE' &&
     normalizers.every(({ type }) => type === 'NFC') &&
-    steps.every((step) => step.type === 'Digits' || isByteLevel(step) || isWordSplit(step)) &&
-    steps.some((step) => isWordSplit(step) || (isByteLevel(step) && step['use_regex'] !== false));
+    steps.every(
+      (step) =>
+        step.type === 'Digits' ||
+        isByteLevel(step) ||
+        isSplitBy(WORD_PATTERNS, step) ||
+        isSplitBy(LETTER_PATTERNS, step),
+    ) &&
+    steps.some(
+      (step) =>
+        isSplitBy(WORD_PATTERNS, step) || (isByteLevel(step) && step['use_regex'] !== false),
+    );
   return known ? { ...wholeText(json), kind: 'regex', isSafeCut: isRegexSafeCut } : null;
 }
 
@@ -56,7 +71,7 @@ function isByteLevel(step: TokenizerStep): boolean {
   return step.type === 'ByteLevel' && step['add_prefix_space'] === false;
 }
 
-function isWordSplit(step: TokenizerStep): boolean {
+function isSplitBy(patterns: ReadonlySet<unknown>, step: TokenizerStep): boolean {
   const pattern = step['pattern'];
   return (
     step.type === 'Split' &&
@@ -65,7 +80,7 @@ function isWordSplit(step: TokenizerStep): boolean {
     typeof pattern === 'object' &&
     pattern !== null &&
     'Regex' in pattern &&
-    WORD_PATTERNS.has(pattern.Regex)
+    patterns.has(pattern.Regex)
   );
 }
 
