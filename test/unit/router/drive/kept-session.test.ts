@@ -204,6 +204,7 @@ describe('a kept session', () => {
     next.send({ text: Buffer.from('more') });
     next.close();
     assert.equal(await next.ended, null);
+    await eventually('it is left', () => world.driver.find(sessionId) === null);
   });
 
   describe('of another router', () => {
