@@ -14,8 +14,8 @@ import type { Turnstile } from './turnstile.js';
 
 /** A prefilled document is released after its questions; so long at most where its client was killed. */
 const KEEP_DOCUMENT_MS = 1_800_000;
-/** A fork waits for its question only. */
-const KEEP_FORK_MS = 60_000;
+/** A fork waits for its question only, which comes at once: one whose answer was lost is soon free. */
+const KEEP_FORK_MS = 15_000;
 
 /** A document with the ids that all its policies and questions share. */
 export interface EncodedDocument {
