@@ -142,7 +142,7 @@ test('a client that is killed is seen within half a second', async () => {
 test('a deadline ends the call on both sides and is known as one', async () => {
   const { behaviour, seen } = watching();
   const { client } = await serve(behaviour);
-  const call = client.generate({ deadline: Date.now() + 200 });
+  const call = client.generate({ deadline: Date.now() + 1_000 });
   const collected = collect(call);
   call.write(part(10));
   assert.equal((await collected).error?.code, 'DEADLINE_EXCEEDED');

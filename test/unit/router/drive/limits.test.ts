@@ -5,7 +5,7 @@ import type { GenerationHeader } from '../../../../services/router/admission/gen
 import { eventually, generate, type RouterWorld, startRouterWorld } from './router-world.js';
 
 const MAX_SESSIONS = 3;
-const UPLOAD_IDLE_MS = 500;
+const UPLOAD_IDLE_MS = 1_500;
 const HEADER: GenerationHeader = {
   ...{ model: 'needle', temperature: 0, topK: 0, topP: null, seed: null, maxNewTokens: 16 },
   ...{ stopTexts: [], ignoreEos: false, prefillPolicy: null, cachePolicy: null, deadlineMs: 0 },
@@ -54,7 +54,7 @@ describe('the limits of a router', () => {
       for (let i = 0; i < parts; i += 1) call.send({ text: Buffer.from('the beginning') });
       const error = await call.ended;
       assert.equal(error?.code, status.DEADLINE_EXCEEDED);
-      assert.match(error.details, /no part .* 500 ms; .*ROUTER_UPLOAD_IDLE_MS/);
+      assert.match(error.details, /no part .* 1500 ms; .*ROUTER_UPLOAD_IDLE_MS/);
       const { sessionId } = call.responses[0] ?? { sessionId: '' };
       await eventually('it is left', () => world.driver.find(sessionId) === null);
     }
@@ -65,7 +65,7 @@ describe('the limits of a router', () => {
     const call = generate(world, { maxNewTokens: 4 });
     for (let i = 0; i < 3; i += 1) {
       call.send({ text: Buffer.from('more ') });
-      await new Promise((resolve) => setTimeout(resolve, UPLOAD_IDLE_MS / 2));
+      await new Promise((resolve) => setTimeout(resolve, UPLOAD_IDLE_MS / 4));
     }
     call.close();
     assert.equal(await call.ended, null);
