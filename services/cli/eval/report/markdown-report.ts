@@ -7,6 +7,7 @@ import {
   formatRange,
 } from './format-numbers.js';
 import { codeBlock, escapeMarkdown, type MarkdownColumn, markdownTable } from './markdown-table.js';
+import type { ScoreDifference } from './paired-difference.js';
 import type {
   MeanRow,
   ReportOptions,
@@ -29,7 +30,7 @@ const HOW_TO_READ = [
 ];
 const HOW_TO_COMPARE = [
   'A difference is over the questions that both policies answered, with Bonett and Price’s interval.',
-  '“Within 1 point” says that at most 2 of 100 are lost against dense.',
+  '“Within 1 point” says that at most 2 of 100 answers that dense has right are lost; what a policy gains elsewhere does not make up for them. It takes 100 answers.',
   'A control is a window of the same cost. Where it does as well as dense within its interval, the row is no evidence for the policy.',
 ];
 
@@ -76,7 +77,7 @@ function scoreColumns(hasSparse: boolean): Columns<SummaryRow> {
     ...always,
     number('against dense, points', ({ toDense }) => or(toDense, (d) => formatPoints(d.mean))),
     number('95 % interval', ({ toDense }) => or(toDense, (d) => formatRange(d, formatPoints))),
-    word('within 1 point', ({ toDense }) => or(toDense, (d) => (d.withinOnePoint ? 'yes' : 'no'))),
+    word('within 1 point', ({ toDense }) => or(toDense, withinText)),
     number('control, %', ({ control }) => or(control, (c) => formatPercent(c.score.mean))),
     number('control against dense, points', ({ control }) =>
       or(control?.toDense, (d) => `${formatPoints(d.mean)} (${formatRange(d, formatPoints)})`),
@@ -146,6 +147,13 @@ function evidenceText({ role, evidence, control }: SummaryRow): string {
   if (evidence === 'none')
     return `no evidence: ${control?.policy ?? 'the control'} does as well as dense`;
   return evidence === 'some' ? 'yes' : 'no control ran';
+}
+
+function withinText({ withinOnePoint, lost, missingAnswers }: ScoreDifference): string {
+  if (withinOnePoint === null) {
+    return `needs ${missingAnswers} more ${missingAnswers === 1 ? 'answer' : 'answers'}`;
+  }
+  return `${withinOnePoint ? 'yes' : 'no'}: ${Number(lost.toFixed(2))} lost`;
 }
 
 function or<T>(value: T | null | undefined, show: (value: T) => string): string {

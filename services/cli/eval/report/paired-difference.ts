@@ -1,17 +1,22 @@
 import { estimateRatio, type Interval, sum } from './statistics.js';
 import { NORMAL_QUANTILE } from './t-quantile.js';
 
-/** "Within 1 point" means at most so many of a hundred lost. */
-export const WITHIN_ONE_POINT_LOSS = 0.02;
+/** "Within 1 point" means at most so many of a hundred lost, whatever was gained. */
+const WITHIN_ONE_POINT_LOSS = 0.02;
+/** With fewer answers one lost would decide, or none would prove anything. */
+const WITHIN_ONE_POINT_ANSWERS = 100;
 
 /** The same questions under two policies: score less dense score. */
 export interface ScoreDifference extends Interval {
   readonly count: number;
-  /** Questions whose score fell, and rose, against dense. */
+  /** Answers that dense had right and the policy has not; of graded ones the part that fell. */
   readonly lost: number;
+  /** The other way round; does not make up for `lost`. */
   readonly gained: number;
-  /** The mean is no more than 2 of 100 below dense. */
-  readonly withinOnePoint: boolean;
+  /** No more than 2 of 100 are lost; null while answers are missing. */
+  readonly withinOnePoint: boolean | null;
+  /** How many more answers it takes to say `withinOnePoint`. */
+  readonly missingAnswers: number;
 }
 
 export interface ScorePair {
@@ -36,15 +41,17 @@ export function pairedDifference(pairs: readonly ScorePair[]): ScoreDifference {
   const centre = total / (count + 2);
   const squares = sum(differences.map((difference) => difference ** 2)) + 2;
   const half = NORMAL_QUANTILE * Math.sqrt((squares / (count + 2) - centre ** 2) / (count + 2));
+  const lost = sum(differences.map((difference) => Math.max(0, -difference)));
+  const missingAnswers = Math.max(0, WITHIN_ONE_POINT_ANSWERS - count);
+  // Sums of hundredths are not exact in binary.
+  const isWithin = lost <= WITHIN_ONE_POINT_LOSS * count + 1e-9;
   return {
     mean: total / count,
     low: Math.max(-1, centre - half),
     high: Math.min(1, centre + half),
-    count,
-    lost: differences.filter((difference) => difference < 0).length,
-    gained: differences.filter((difference) => difference > 0).length,
-    // Sums of hundredths are not exact in binary.
-    withinOnePoint: -total <= WITHIN_ONE_POINT_LOSS * count + 1e-9,
+    ...{ count, lost, missingAnswers },
+    gained: sum(differences.map((difference) => Math.max(0, difference))),
+    withinOnePoint: missingAnswers > 0 ? null : isWithin,
   };
 }
 

@@ -137,18 +137,43 @@ test('a paired difference counts what was lost and gained', () => {
   near(difference.high, -3 / 102 + half, 1e-6);
 });
 
+function differ(count: number, lost: number, gained = 0): ReturnType<typeof pairedDifference> {
+  return pairedDifference(
+    Array.from({ length: count }, (_, at) => {
+      if (at < lost) return { score: 0, dense: 1 };
+      return at < lost + gained ? { score: 1, dense: 0 } : { score: 1, dense: 1 };
+    }),
+  );
+}
+
 test('within 1 point means that at most 2 of 100 are lost', () => {
-  const lose = (lost: number, count: number) =>
-    pairedDifference(
-      Array.from({ length: count }, (_, at) => ({ score: at < lost ? 0 : 1, dense: 1 })),
-    ).withinOnePoint;
-  assert.equal(lose(2, 100), true);
-  assert.equal(lose(3, 100), false);
-  assert.equal(lose(2, 99), false);
-  assert.equal(lose(1, 50), true);
-  assert.equal(lose(6, 300), true);
+  assert.equal(differ(100, 2).withinOnePoint, true);
+  assert.equal(differ(100, 3).withinOnePoint, false);
+  assert.equal(differ(300, 6).withinOnePoint, true);
+  assert.equal(differ(300, 7).withinOnePoint, false);
   const graded = Array.from({ length: 100 }, () => ({ score: 0.58, dense: 0.6 }));
   assert.equal(pairedDifference(graded).withinOnePoint, true, '0.02 each, but for rounding');
+  near(pairedDifference(graded).lost, 2, 1e-9);
+});
+
+test('what is gained does not make up for what is lost', () => {
+  const swapped = differ(100, 40, 38);
+  assert.equal(swapped.withinOnePoint, false);
+  assert.deepEqual([swapped.lost, swapped.gained], [40, 38]);
+  near(swapped.mean, -0.02, 1e-12);
+  assert.equal(differ(100, 2, 30).withinOnePoint, true);
+});
+
+test('fewer than 100 answers do not say whether a policy is within 1 point', () => {
+  for (const [count, lost] of [
+    [1, 0],
+    [50, 1],
+    [99, 2],
+  ] as const) {
+    const { withinOnePoint, missingAnswers } = differ(count, lost);
+    assert.deepEqual([withinOnePoint, missingAnswers], [null, 100 - count]);
+  }
+  assert.equal(differ(100, 0).missingAnswers, 0);
 });
 
 test('equal answers leave a width, whether scores are 0 or 1 or graded', () => {

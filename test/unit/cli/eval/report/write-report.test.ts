@@ -97,14 +97,23 @@ test('from the first sparse policy on, its control stands beside it', async (t) 
     markdown.split('\n').find((line) => line.startsWith(`| ${task} | 4K | minference`)) ?? '';
   assert.match(
     row('needle'),
-    /\| 0\.0 \| −2\.5 to \+2\.5 \| yes \| 10\.0 \| −80\.0 \(.*\) \| yes \|$/,
+    /\| 0\.0 \| −2\.5 to \+2\.5 \| yes: 0 lost \| 10\.0 \| −80\.0 \(.*\) \| yes \|$/,
   );
   assert.match(
     row('vt'),
-    /\| −3\.0 \| .* \| no \| 97\.0 \| 0\.0 \(.*\) \| no evidence: a-shape does as well as dense \|$/,
+    /\| −3\.0 \| .* \| no: 3 lost \| 97\.0 \| 0\.0 \(.*\) \| no evidence: a-shape does as well as dense \|$/,
   );
   assert.doesNotMatch(markdown, /^\| vt \| 4K \| a-shape/m, 'a control has no row of its own');
   assert.match(markdown, /Mean over tasks/);
+});
+
+test('a cell of fewer than 100 answers says how many are missing', async (t) => {
+  const results = [
+    ...answers('vt', 4_096, 'dense', 60, 60),
+    ...answers('vt', 4_096, 'minference', 60, 60),
+  ];
+  const { markdown } = await write(t, results);
+  assert.match(markdown, /minference \|.*\| 0\.0 \| [^|]+ \| needs 40 more answers \|/);
 });
 
 test('the order in which results came does not change a byte', async (t) => {
