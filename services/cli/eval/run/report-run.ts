@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { SampleResult } from '../eval-types.js';
 import { writeReport } from '../report/write-report.js';
+import { controlsOf, isControl } from './policies.js';
 import type { RunFolder } from './run-folder.js';
 
 /** A run's report: its Markdown, and all files that were written, the Markdown's first. */
@@ -9,13 +10,26 @@ export interface WrittenReport {
   readonly files: readonly string[];
 }
 
-/** @param command repeats the run; stands over the tables */
-export async function reportRun(folder: RunFolder, command: string): Promise<WrittenReport> {
-  const { benchmark, model, modelFingerprint, seed } = folder.plan;
+/**
+ * Writes the report of a run into its folder, tasks and policies in the order of the plan.
+ *
+ * @param command repeats the run; stands over the tables
+ * @param finished documents of a run that is not complete, such as `3 of 10`; null: it is
+ */
+export async function reportRun(
+  folder: RunFolder,
+  command: string,
+  finished: string | null = null,
+): Promise<WrittenReport> {
+  const { benchmark, model, modelFingerprint, seed, policies, tasks } = folder.plan;
+  const unfinished = finished === null ? {} : { 'not complete, documents finished': finished };
   const files = await writeReport([...folder.samples].sort(inOrder), folder.path, {
     title: `${benchmark} on ${model}`,
     command,
-    facts: { model: `${model} (${modelFingerprint})`, seed: String(seed) },
+    ...{ policies, tasks },
+    controls: controlsOf(policies),
+    controlPolicies: policies.filter(isControl),
+    facts: { model: `${model} (${modelFingerprint})`, seed: String(seed), ...unfinished },
   });
   const [first = ''] = files;
   return { markdown: await readFile(first, 'utf8'), files };

@@ -26,12 +26,21 @@ export interface EvalOptions {
   readonly patienceMs: number;
 }
 
+/** How far a run came. */
+export interface RunOutcome {
+  /** With every sample there is; the caller closes it. */
+  readonly folder: RunFolder;
+  /** Documents times policies; null where the run failed before they could be counted. */
+  readonly total: number | null;
+  /** Null: all is answered. Otherwise an error that says how to go on, if the run may go on. */
+  readonly failure: Error | null;
+}
+
 /**
  * Runs, or goes on with, an evaluation: checks everything, then asks, document by document, and writes
  * each answer down.
  *
- * @returns the run's folder, with every sample; the caller closes it
- * @throws ServingError for what is refused before work; Error that says how to go on
+ * @throws ServingError for what is refused before the run's folder is there
  */
 export async function runEval(
   routers: Routers,
@@ -39,7 +48,7 @@ export async function runEval(
   options: EvalOptions,
   stream: NodeJS.WriteStream,
   signal: AbortSignal,
-): Promise<RunFolder> {
+): Promise<RunOutcome> {
   const policies = options.policies.map(toPolicy);
   const model = await chooseModel(routers, options.model);
   checkLengths(subject.lengths, model);
@@ -55,35 +64,39 @@ export async function runEval(
     policies: options.policies,
   };
   const folder = await RunFolder.open(options.out, plan);
+  let total: number | null = null;
   try {
     const sources = await documentSources(halves);
-    const total = sources.length * policies.length;
-    if (folder.finishedDocuments === total) return folder;
-    const progress = new RunProgress(stream, total, folder.finishedDocuments, () =>
-      performance.now(),
-    );
-    const cluster = new EvalCluster(routers, model.name, options.patienceMs, signal, (line) => {
-      progress.note(line);
-    });
-    try {
-      await checkPolicies(cluster, policies, halves);
-      const { concurrency } = options;
+    total = sources.length * policies.length;
+    if (folder.finishedDocuments < total) {
+      const { concurrency, patienceMs } = options;
+      const done = folder.finishedDocuments;
+      const progress = new RunProgress(stream, total, done, () => performance.now());
+      const cluster = new EvalCluster(routers, model.name, patienceMs, signal, (line) => {
+        progress.note(line);
+      });
       const onFinished = (unit: FinishedUnit): void => {
         progress.finished(unit);
       };
-      await runDocuments({ sources, policies, halves, cluster, folder, concurrency, onFinished });
-    } catch (error) {
-      if (signal.aborted || !mayPass(error)) throw error;
-      const done = `${String(folder.finishedDocuments)} of ${String(total)} documents are in ${options.out}`;
-      throw new Error(`${describeError(error)} (${done}: the same command goes on with the rest)`, {
-        cause: error,
-      });
-    } finally {
-      progress.stop();
+      try {
+        await checkPolicies(cluster, policies, halves);
+        await runDocuments({ sources, policies, halves, cluster, folder, concurrency, onFinished });
+      } finally {
+        progress.stop();
+      }
     }
-    return folder;
-  } catch (error) {
-    await folder.close();
-    throw error;
+    return { folder, total, failure: null };
+  } catch (thrown) {
+    const error = thrown instanceof Error ? thrown : new Error(describeError(thrown));
+    const failure = signal.aborted ? error : sayHowToGoOn(error, folder, total);
+    return { folder, total, failure };
   }
+}
+
+function sayHowToGoOn(error: Error, folder: RunFolder, total: number | null): Error {
+  if (!mayPass(error)) return error;
+  const done = `${String(folder.finishedDocuments)} of ${String(total)} documents are in ${folder.path}`;
+  return new Error(`${describeError(error)} (${done}: the same command goes on with the rest)`, {
+    cause: error,
+  });
 }

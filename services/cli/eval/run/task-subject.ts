@@ -1,3 +1,4 @@
+import { checkPerplexityRoom } from '../tasks/perplexity.js';
 import { findTask, makeDocument } from '../tasks/task-list.js';
 import { TaskSources, type TaskFiles } from '../tasks/task-sources.js';
 import type { TaskDefinition } from '../tasks/task-types.js';
@@ -45,13 +46,20 @@ export async function taskSubject(choice: TaskChoice): Promise<EvalSubject> {
     documentSources: async (halves) => {
       const frameTokens = await halves.frameTokens(true);
       const request = { ...sample, ...each, seed, counter: halves.countTokens, sources };
+      // A turn makes a token also where none is wanted.
+      const around = (task: TaskDefinition): number => frameTokens + (task.metric === null ? 1 : 0);
+      for (const task of definitions.filter(({ name }) => name === 'ppl')) {
+        for (const lengthTokens of lengths) {
+          const any = { ...request, lengthTokens, index: 0, templateTokens: around(task) };
+          await checkPerplexityRoom(task.name, any, documents);
+        }
+      }
       return cells(lengths, documents, definitions, (task, lengthTokens, index) => ({
         id: `${task.name}/${String(lengthTokens)}/${String(index)}`,
         make: async () =>
           makeDocument(task.name, {
             ...{ ...request, lengthTokens, index },
-            // A turn makes a token also where none is wanted.
-            templateTokens: frameTokens + (task.metric === null ? 1 : 0),
+            templateTokens: around(task),
           }),
       }));
     },

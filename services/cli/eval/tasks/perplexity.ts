@@ -16,10 +16,7 @@ const LEAST_WINDOW_TOKENS = 256;
  * side from all texts in a row, in an order that depends on the seed.
  */
 export async function makePerplexity(task: string, request: TaskRequest): Promise<EvalDocument> {
-  const whole = request.sources
-    .texts()
-    .map(({ text }) => text)
-    .join('\n\n');
+  const whole = wholeText(request);
   const begin = await placeOf(task, request, whole);
   const ends = wordEnds(whole, begin, request.lengthTokens);
   const endOf = (units: number): number => ends[units - 1] ?? begin;
@@ -29,7 +26,7 @@ export async function makePerplexity(task: string, request: TaskRequest): Promis
     build: (units) => whole.slice(begin, endOf(units)),
     added: (from, to) => whole.slice(endOf(from), endOf(to)),
   });
-  if (fitted.units === ends.length) throw tooShort(task, request, 0);
+  if (fitted.units === ends.length) throw tooShort(task, request, request.index);
   return {
     id: documentId(task, request),
     task,
@@ -44,18 +41,52 @@ export async function makePerplexity(task: string, request: TaskRequest): Promis
   };
 }
 
+/**
+ * Makes sure that the texts have room for as many documents of a length, before any is asked.
+ *
+ * @param request `index` does not matter
+ * @throws ServingError BAD_REQUEST saying for how many there is room
+ */
+export async function checkPerplexityRoom(
+  task: string,
+  request: TaskRequest,
+  documents: number,
+): Promise<void> {
+  const { order } = await placesOf(task, request, wholeText(request));
+  if (documents > order.length) throw tooShort(task, request, order.length);
+  // Only the one at the very end of the texts can be short, where their words are long ones.
+  const last = order.indexOf(order.length - 1);
+  if (last < documents) await makePerplexity(task, { ...request, index: last });
+}
+
+function wholeText({ sources }: TaskRequest): string {
+  return sources
+    .texts()
+    .map(({ text }) => text)
+    .join('\n\n');
+}
+
 /** Where document `index` begins, at the start of a word. */
 async function placeOf(task: string, request: TaskRequest, whole: string): Promise<number> {
-  const { seed, lengthTokens, index } = request;
-  const spacing = lengthTokens * (await charactersPerToken(whole, request.counter)) * SPARE;
-  const places = Math.floor(whole.length / spacing);
-  if (index >= places) throw tooShort(task, request, places);
-  const random = new SeededRandom(`${String(seed)}/${task}/${String(lengthTokens)}`);
-  const order = random.shuffle(Array.from({ length: places }, (_, place) => place));
-  const near = Math.floor((order[index] ?? 0) * spacing);
+  const { order, spacing } = await placesOf(task, request, whole);
+  const place = order[request.index];
+  if (place === undefined) throw tooShort(task, request, order.length);
+  const near = Math.floor(place * spacing);
   const wordStart = /(?<=\s|^)\S/g;
   wordStart.lastIndex = near;
   return wordStart.exec(whole)?.index ?? near;
+}
+
+/** The places that have room, as document 0, 1, ... takes them, and the characters of each. */
+async function placesOf(
+  task: string,
+  { seed, lengthTokens, counter }: TaskRequest,
+  whole: string,
+): Promise<{ readonly order: readonly number[]; readonly spacing: number }> {
+  const spacing = lengthTokens * (await charactersPerToken(whole, counter)) * SPARE;
+  const places = Math.floor(whole.length / spacing);
+  const random = new SeededRandom(`${String(seed)}/${task}/${String(lengthTokens)}`);
+  return { order: random.shuffle(Array.from({ length: places }, (_, place) => place)), spacing };
 }
 
 async function charactersPerToken(whole: string, counter: TokenCounter): Promise<number> {

@@ -5,21 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { RunFolder } from '../../../../../services/cli/eval/run/run-folder.js';
 import type { RunPlan } from '../../../../../services/cli/eval/run/run-plan.js';
-import type { SampleResult } from '../../../../../services/cli/eval/eval-types.js';
-
-const PLAN: RunPlan = {
-  ...{ benchmark: 'needle', model: 'm', modelFingerprint: 'f', tokenizerFingerprint: 't' },
-  ...{ policies: ['dense'], tasks: ['needle'], lengths: [4_096], documents: 2, seed: 1 },
-  options: { depths: 5 },
-};
-
-function sampleOf(documentId: string, questionId: string): SampleResult {
-  return {
-    ...{ documentId, questionId, task: 'needle', lengthTokens: 4_096, policy: 'dense' },
-    ...{ promptTokens: 4_000, prediction: 'é\n"', references: ['1'], score: 1, facts: {} },
-    ...{ logprobSum: null, targetTokens: null, worstRank: null, timeToFirstTokenMs: 1 },
-  };
-}
+import { PLAN, sampleOf } from './run-samples.js';
 
 describe('The folder of a run', () => {
   let path: string;

@@ -1,7 +1,17 @@
 import assert from '../../../../support/assert.js';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { makeTask, occurrences, packagedSources } from '../../../../support/eval-tasks.js';
+import { checkPerplexityRoom } from '../../../../../services/cli/eval/tasks/perplexity.js';
+import { TaskSources } from '../../../../../services/cli/eval/tasks/task-sources.js';
+import {
+  countTokens,
+  makeTask,
+  occurrences,
+  packagedSources,
+} from '../../../../support/eval-tasks.js';
 
 const BOOK = packagedSources.texts()[0]?.text ?? '';
 
@@ -105,6 +115,32 @@ test('the perplexity texts of one length do not overlap', async () => {
   for (const [at, [begin]] of spans.entries()) {
     assert.ok(at === 0 || begin >= (spans[at - 1]?.[1] ?? 0));
   }
+});
+
+test('perplexity texts without room for all documents are refused before the first', async () => {
+  const request = { lengthTokens: 100_000, index: 0, seed: 42, counter: countTokens };
+  const book = { ...request, sources: packagedSources };
+  await checkPerplexityRoom('ppl', { ...book, lengthTokens: 8_000 }, 3);
+  await assert.rejects(checkPerplexityRoom('ppl', book, 4), {
+    code: 'BAD_REQUEST',
+    message: /room for 3 documents of 100000 tokens/,
+  });
+});
+
+test('perplexity texts that end in long words have no room for a document there', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'longshadow-texts-'));
+  const text = `${'ab '.repeat(20_000)}${`${'x'.repeat(29)} `.repeat(200)}`;
+  writeFileSync(join(folder, 'text.txt'), text);
+  const sources = new TaskSources({ textFolder: folder });
+  const counter = async (words: string): Promise<number> =>
+    Promise.resolve(words.split(/\s+/).filter((word) => word !== '').length);
+  const request = { lengthTokens: 1_000, index: 0, seed: 42, counter, sources };
+  const refusal = await checkPerplexityRoom('ppl', request, 18).catch(String);
+  rmSync(folder, { recursive: true });
+  const room = Number(/room for (\d+) documents/.exec(String(refusal))?.[1]);
+  assert.ok(room < 18, String(refusal));
+  await checkPerplexityRoom('ppl', request, room);
+  await assert.rejects(makeTask('ppl', { ...request, index: room }), /have room for/);
 });
 
 test('a perplexity text longer than all texts is refused with what there is', async () => {
