@@ -51,13 +51,15 @@ export function judge(rows, floors = FLOORS) {
 
 function compare({ score, surprise }, floor) {
   if (floor === undefined) return ['it has no floor in scripts/lib/eval-floors.mjs', false];
+  const count = `${score.count} of ${floor.answers} answers`;
+  const isAll = score.count >= floor.answers;
   if (floor.mostNatsPerToken !== undefined) {
     const nats = surprise?.natsPerToken.mean ?? Infinity;
     const most = floor.mostNatsPerToken;
-    return [`${nats.toFixed(3)} nats a token, at most ${most}`, nats <= most];
+    return [`${nats.toFixed(3)} nats a token, at most ${most}; ${count}`, isAll && nats <= most];
   }
-  const figure = `${score.mean.toFixed(3)} of ${score.count} answers, at least ${floor.leastScore}`;
-  return [figure, score.mean >= floor.leastScore];
+  const figure = `${score.mean.toFixed(3)}, at least ${floor.leastScore}; ${count}`;
+  return [figure, isAll && score.mean >= floor.leastScore];
 }
 
 /** A local cluster in a process of its own, on any free port. */

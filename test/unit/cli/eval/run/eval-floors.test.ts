@@ -2,6 +2,7 @@ import assert from '../../../../support/assert.js';
 import { describe, mock, test } from 'node:test';
 
 interface Floor {
+  readonly answers: number;
   readonly leastScore?: number;
   readonly mostNatsPerToken?: number;
 }
@@ -20,9 +21,9 @@ const { FLOORS } = (await import(
   new URL('../../../../../scripts/lib/eval-floors.mjs', import.meta.url).href
 )) as { FLOORS: Record<string, Floor> };
 
-function row(mean: number, nats?: number): Row {
+function row(mean: number, nats?: number, count = 10): Row {
   const surprise = nats === undefined ? null : { natsPerToken: { mean: nats } };
-  return { task: 'vt', lengthTokens: 1_024, score: { mean, count: 10 }, surprise };
+  return { task: 'vt', lengthTokens: 1_024, score: { mean, count }, surprise };
 }
 
 describe('The floors of eval:smoke', () => {
@@ -37,25 +38,34 @@ describe('The floors of eval:smoke', () => {
   };
 
   test('hold at the floor and fail below it', () => {
-    const floors = { 'vt 1024': { leastScore: 0.8 } };
+    const floors = { 'vt 1024': { answers: 10, leastScore: 0.8 } };
     assert.deepEqual(quietly([row(0.8)], floors), [1, 0]);
     assert.deepEqual(quietly([row(0.79)], floors), [0, 1]);
   });
 
   test('fail where perplexity rises, or was not measured', () => {
-    const floors = { 'vt 1024': { mostNatsPerToken: 5 } };
+    const floors = { 'vt 1024': { answers: 10, mostNatsPerToken: 5 } };
     assert.deepEqual(quietly([row(0, 5)], floors), [1, 0]);
     assert.deepEqual(quietly([row(0, 5.1)], floors), [0, 1]);
     assert.deepEqual(quietly([row(1)], floors), [0, 1]);
   });
 
+  test('fail where fewer answers came than were asked for, however good', () => {
+    const floors = { 'vt 1024': { answers: 10, leastScore: 0.8 } };
+    assert.deepEqual(quietly([row(1, undefined, 9)], floors), [0, 1]);
+    const nats = { 'vt 1024': { answers: 10, mostNatsPerToken: 5 } };
+    assert.deepEqual(quietly([row(0, 1, 9)], nats), [0, 1]);
+    assert.deepEqual(quietly([row(0, 1, 10)], nats), [1, 0]);
+  });
+
   test('fail for a cell without a floor and a floor without a cell', () => {
     assert.deepEqual(quietly([row(1)], {}), [0, 1]);
-    assert.deepEqual(quietly([], { 'vt 1024': { leastScore: 0.1 } }), [0, 1]);
+    assert.deepEqual(quietly([], { 'vt 1024': { answers: 10, leastScore: 0.1 } }), [0, 1]);
   });
 
   test('can all be missed', () => {
-    for (const [cell, { leastScore, mostNatsPerToken }] of Object.entries(FLOORS)) {
+    for (const [cell, { answers, leastScore, mostNatsPerToken }] of Object.entries(FLOORS)) {
+      assert.ok(answers > 0, cell);
       assert.ok((leastScore ?? 0) > 0 || (mostNatsPerToken ?? 0) > 0, cell);
     }
   });
