@@ -41,11 +41,10 @@ export function markdownReport(
   options: ReportOptions,
 ): string {
   const facts = Object.entries(options.facts ?? {});
-  const shown = summary.rows.filter(({ role }) => role !== 'control');
-  const questions = shown.filter(({ surprise }) => surprise === null);
-  const texts = shown.filter(({ surprise }) => surprise !== null);
-  const means = summary.means.filter(({ role }) => role !== 'control');
-  const hasSparse = shown.some(({ role }) => role === 'sparse');
+  const { rows, means } = summary;
+  const questions = rows.filter(({ surprise }) => surprise === null);
+  const texts = rows.filter(({ surprise }) => surprise !== null);
+  const hasSparse = rows.some(({ role }) => role === 'sparse');
   const sections = [
     `# ${escapeMarkdown(options.title)}`,
     codeBlock(options.command, 'sh'),
@@ -78,11 +77,7 @@ function scoreColumns(hasSparse: boolean): Columns<SummaryRow> {
     number('against dense, points', ({ toDense }) => or(toDense, (d) => formatPoints(d.mean))),
     number('95 % interval', ({ toDense }) => or(toDense, (d) => formatRange(d, formatPoints))),
     word('within 1 point', ({ toDense }) => or(toDense, withinText)),
-    number('control, %', ({ control }) => or(control, (c) => formatPercent(c.score.mean))),
-    number('control against dense, points', ({ control }) =>
-      or(control?.toDense, (d) => `${formatPoints(d.mean)} (${formatRange(d, formatPoints)})`),
-    ),
-    word('evidence', evidenceText),
+    ...controlColumns<SummaryRow>(),
   ];
 }
 
@@ -120,7 +115,7 @@ function textColumns(hasSparse: boolean): Columns<SummaryRow> {
 function meanColumns(hasSparse: boolean): Columns<MeanRow> {
   const always: Columns<MeanRow> = [
     number('length', ({ lengthTokens }) => formatLength(lengthTokens)),
-    word('policy', ({ policy }) => policy),
+    word('policy', policyText),
     number('tasks', ({ tasks }) => String(tasks)),
     number('score, %', ({ score }) => formatPercent(score.mean)),
     number('95 % interval', ({ score }) => formatRange(score, formatPercent)),
@@ -130,6 +125,7 @@ function meanColumns(hasSparse: boolean): Columns<MeanRow> {
     ...always,
     number('against dense, points', ({ toDense }) => or(toDense, (d) => formatPoints(d.mean))),
     number('95 % interval', ({ toDense }) => or(toDense, (d) => formatRange(d, formatPoints))),
+    ...controlColumns<MeanRow>(),
   ];
 }
 
@@ -137,13 +133,28 @@ function placeColumns(): Columns<SummaryRow> {
   return [
     word('task', ({ task }) => task),
     number('length', ({ lengthTokens }) => formatLength(lengthTokens)),
-    word('policy', ({ policy }) => policy),
+    word('policy', policyText),
     number('documents', ({ documents }) => String(documents)),
   ];
 }
 
-function evidenceText({ role, evidence, control }: SummaryRow): string {
-  if (role === 'dense' || evidence === null) return UNKNOWN;
+/** The control of a row of scores, or of their mean. */
+function controlColumns<Row extends SummaryRow | MeanRow>(): Columns<Row> {
+  return [
+    number('control, %', ({ control }) => or(control, (c) => formatPercent(c.score.mean))),
+    number('control against dense, points', ({ control }) =>
+      or(control?.toDense, (d) => `${formatPoints(d.mean)} (${formatRange(d, formatPoints)})`),
+    ),
+    word('evidence', evidenceText),
+  ];
+}
+
+function policyText({ policy, role }: SummaryRow | MeanRow): string {
+  return role === 'control' ? `${policy} (control)` : policy;
+}
+
+function evidenceText({ evidence, control }: SummaryRow | MeanRow): string {
+  if (evidence === null) return UNKNOWN;
   if (evidence === 'none')
     return `no evidence: ${control?.policy ?? 'the control'} does as well as dense`;
   return evidence === 'some' ? 'yes' : 'no control ran';

@@ -1,18 +1,19 @@
 import type { SampleResult } from '../eval-types.js';
+import { evidenceOfDifference } from './evidence.js';
 import { groupBy } from './group-by.js';
+import { meansOf } from './mean-over-tasks.js';
 import { pairedDifference, pairedSurprise, type ScoreDifference } from './paired-difference.js';
-import { averageIntervals, estimateRatio, estimateScore, median, sum } from './statistics.js';
+import { estimateRatio, estimateScore, median, sum } from './statistics.js';
 import type {
   ControlSummary,
   Evidence,
-  MeanRow,
   ReportOptions,
   Summary,
   SummaryRow,
   SurpriseSummary,
 } from './summary-types.js';
 
-type Roles = Required<Pick<ReportOptions, 'densePolicy' | 'controls'>>;
+type Roles = Required<Pick<ReportOptions, 'densePolicy' | 'controls' | 'controlPolicies'>>;
 
 /** The samples of one task and length by policy. */
 interface Cell {
@@ -28,11 +29,12 @@ interface Cell {
  */
 export function summarise(
   results: readonly SampleResult[],
-  options: Pick<ReportOptions, 'densePolicy' | 'controls'> = {},
+  options: Pick<ReportOptions, 'densePolicy' | 'controls' | 'controlPolicies'> = {},
 ): Summary {
   const roles: Roles = {
     densePolicy: options.densePolicy ?? 'dense',
     controls: options.controls ?? {},
+    controlPolicies: options.controlPolicies ?? [],
   };
   const rows = cellsOf(results).flatMap((cell) =>
     [...cell.byPolicy.keys()].map((policy) => summariseRow(cell, policy, roles)),
@@ -99,8 +101,7 @@ function evidenceOf(control: ControlSummary | null): Evidence {
     if (surprise.aboveDense === null) return 'no control';
     return surprise.aboveDense.low > 0 ? 'some' : 'none';
   }
-  if (toDense === null) return 'no control';
-  return toDense.high < 0 ? 'some' : 'none';
+  return evidenceOfDifference(toDense);
 }
 
 type Pair = readonly [sample: SampleResult, dense: SampleResult];
@@ -146,31 +147,10 @@ function surpriseOf(
   };
 }
 
-/** Over a policy's question tasks; compared with dense only if dense has all of them too. */
-function meansOf(rows: readonly SummaryRow[]): MeanRow[] {
-  const questions = rows.filter(({ surprise }) => surprise === null);
-  const groups = groupBy(questions, ({ lengthTokens, policy }) =>
-    JSON.stringify([lengthTokens, policy]),
-  );
-  return [...groups.values()]
-    .filter((group) => group.length > 1)
-    .flatMap((group) => {
-      const [first] = group;
-      if (first === undefined) return [];
-      const differences = group.flatMap(({ toDense }) => (toDense === null ? [] : [toDense]));
-      return {
-        lengthTokens: first.lengthTokens,
-        policy: first.policy,
-        role: first.role,
-        tasks: group.length,
-        score: averageIntervals(group.map(({ score }) => score)),
-        toDense: differences.length === group.length ? averageIntervals(differences) : null,
-      };
-    })
-    .sort((a, b) => a.lengthTokens - b.lengthTokens);
-}
-
-function roleOf(policy: string, { densePolicy, controls }: Roles): SummaryRow['role'] {
+function roleOf(
+  policy: string,
+  { densePolicy, controls, controlPolicies }: Roles,
+): SummaryRow['role'] {
   if (policy === densePolicy) return 'dense';
-  return Object.values(controls).includes(policy) ? 'control' : 'sparse';
+  return [...Object.values(controls), ...controlPolicies].includes(policy) ? 'control' : 'sparse';
 }

@@ -12,6 +12,8 @@ export interface ReportOptions {
   readonly densePolicy?: string;
   /** The control of a policy: what a window of the same cost does. */
   readonly controls?: Readonly<Record<string, string>>;
+  /** Controls that ran, though the policies that they are for may not have; those of `controls` are too. */
+  readonly controlPolicies?: readonly string[];
   /** Their order in tables and pictures; default by name, dense first. */
   readonly policies?: readonly string[];
   readonly tasks?: readonly string[];
@@ -67,6 +69,17 @@ export interface MeanRow {
   readonly policy: string;
   readonly role: SummaryRow['role'];
   readonly tasks: number;
+  readonly score: Interval;
+  readonly toDense: Interval | null;
+  /** Null unless the role is sparse and the control ran on every task. */
+  readonly control: MeanControl | null;
+  /** Whether the control's mean falls below dense's; null unless the role is sparse. */
+  readonly evidence: Evidence | null;
+}
+
+/** A control's mean over the same tasks. */
+export interface MeanControl {
+  readonly policy: string;
   readonly score: Interval;
   readonly toDense: Interval | null;
 }

@@ -127,6 +127,35 @@ test('the mean over tasks is per length and policy, and of question tasks alone'
   assert.ok(Math.abs((means[1]?.toDense?.mean ?? 0) + 0.05) < 1e-12);
 });
 
+test('the mean over tasks has the mean of the control, where it ran on all of them', () => {
+  const run = (...controls: Parameters<typeof answers>[]) =>
+    summarise(
+      [
+        ...['vt', 'cwe'].flatMap((task) => answers(task, 4_096, 'dense', 90)),
+        ...['vt', 'cwe'].flatMap((task) => answers(task, 4_096, 'minference', 90)),
+        ...controls.flatMap((control) => answers(...control)),
+      ],
+      { controls: CONTROLS },
+    ).means.find(({ policy }) => policy === 'minference');
+  const both = run(['vt', 4_096, 'a-shape', 40], ['cwe', 4_096, 'a-shape', 60]);
+  assert.equal(both?.control?.policy, 'a-shape');
+  assert.ok(Math.abs(both.control.score.mean - 0.5) < 1e-12);
+  assert.ok(Math.abs((both.control.toDense?.mean ?? 0) + 0.4) < 1e-12);
+  assert.equal(both.evidence, 'some');
+  const equal = run(['vt', 4_096, 'a-shape', 90], ['cwe', 4_096, 'a-shape', 90]);
+  assert.equal(equal?.evidence, 'none');
+  const one = run(['vt', 4_096, 'a-shape', 40]);
+  assert.deepEqual([one?.control, one?.evidence], [null, 'no control']);
+});
+
+test('a control whose policy did not run is a control all the same', () => {
+  const { rows } = summarise(
+    [...answers('vt', 4_096, 'dense', 90), ...answers('vt', 4_096, 'window', 40)],
+    { controlPolicies: ['window'] },
+  );
+  assert.deepEqual([rows[1]?.role, rows[1]?.evidence], ['control', null]);
+});
+
 test('results are ordered alike however they came', () => {
   const results = [
     answer('vt', 8_192, 'minference', 0, 1),

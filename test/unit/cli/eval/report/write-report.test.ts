@@ -80,6 +80,7 @@ test('while dense alone ran there is no control column, nor one against dense', 
   const both = [...needles('dense', 0.9), ...needles('a-shape', 0.1)];
   const only = await write(t, both, { ...OPTIONS, controls });
   assert.doesNotMatch(only.markdown, /\| control/, 'a control alone is no sparse policy');
+  assert.match(only.markdown, /\| a-shape \(control\) \|/);
 });
 
 test('from the first sparse policy on, its control stands beside it', async (t) => {
@@ -103,8 +104,10 @@ test('from the first sparse policy on, its control stands beside it', async (t) 
     row('vt'),
     /\| −3\.0 \| .* \| no: 3 lost \| 97\.0 \| 0\.0 \(.*\) \| no evidence: a-shape does as well as dense \|$/,
   );
-  assert.doesNotMatch(markdown, /^\| vt \| 4K \| a-shape/m, 'a control has no row of its own');
-  assert.match(markdown, /Mean over tasks/);
+  assert.match(markdown, /^\| vt \| 4K \| a-shape \(control\) \|.*\| – \| – \| – \|$/m);
+  const mean = /^\| 4K \| minference \| 2 \|.*$/m.exec(markdown)?.[0] ?? '';
+  // (10 + 97) / 2; -80 and 0 against dense.
+  assert.match(mean, /\| 53\.5 \| −40\.0 \(.*\) \| yes \|$/);
 });
 
 test('a cell of fewer than 100 answers says how many are missing', async (t) => {

@@ -1,0 +1,8 @@
+import type { Interval } from './statistics.js';
+import type { Evidence } from './summary-types.js';
+
+/** What a control's difference to dense says of a task; null where there is none. */
+export function evidenceOfDifference(toDense: Interval | null): Evidence {
+  if (toDense === null) return 'no control';
+  return toDense.high < 0 ? 'some' : 'none';
+}

@@ -1,0 +1,95 @@
+import assert from '../../../../support/assert.js';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import type { SampleResult } from '../../../../../services/cli/eval/eval-types.js';
+import type { Summary } from '../../../../../services/cli/eval/report/summary-types.js';
+import { controlsOf, isControl, toPolicy } from '../../../../../services/cli/eval/run/policies.js';
+import { reportRun } from '../../../../../services/cli/eval/run/report-run.js';
+import { RunFolder } from '../../../../../services/cli/eval/run/run-folder.js';
+import type { RunPlan } from '../../../../../services/cli/eval/run/run-plan.js';
+import { answers } from './sample-results.js';
+
+async function report(
+  t: TestContext,
+  plan: Pick<RunPlan, 'policies' | 'tasks'>,
+  samples: readonly SampleResult[],
+): Promise<{ markdown: string; summary: Summary }> {
+  const path = await mkdtemp(join(tmpdir(), 'longshadow-report-run-'));
+  t.after(async () => rm(path, { recursive: true }));
+  const folder = await RunFolder.open(path, {
+    ...{ benchmark: 'ruler', model: 'm', modelFingerprint: 'f', tokenizerFingerprint: 't' },
+    ...{ lengths: [4_096], documents: 10, seed: 1, options: {} },
+    ...plan,
+  });
+  for (const sample of samples) await folder.add(sample);
+  await folder.close();
+  const { markdown, files } = await reportRun(folder, 'longshadow eval ruler');
+  const summary = JSON.parse(await readFile(files[1] ?? '', 'utf8')) as Summary;
+  return { markdown, summary };
+}
+
+test('a run with a sparse policy and its control fills the control column', async (t) => {
+  const policies = ['dense', 'minference', 'a-shape'];
+  const { markdown, summary } = await report(t, { policies, tasks: ['vt', 'cwe'] }, [
+    ...answers('cwe', 4_096, 'dense', 98),
+    ...answers('cwe', 4_096, 'a-shape', 40),
+    ...answers('cwe', 4_096, 'minference', 97),
+    ...answers('vt', 4_096, 'dense', 98),
+    ...answers('vt', 4_096, 'minference', 97),
+    ...answers('vt', 4_096, 'a-shape', 98),
+  ]);
+  assert.deepEqual(
+    summary.rows.map(({ task, policy, role, evidence }) => [task, policy, role, evidence]),
+    [
+      ['vt', 'dense', 'dense', null],
+      ['vt', 'minference', 'sparse', 'none'],
+      ['vt', 'a-shape', 'control', null],
+      ['cwe', 'dense', 'dense', null],
+      ['cwe', 'minference', 'sparse', 'some'],
+      ['cwe', 'a-shape', 'control', null],
+    ],
+    'tasks and policies stand as the plan names them',
+  );
+  assert.match(markdown, /\| minference \|.*\| no evidence: a-shape does as well as dense \|/);
+  assert.match(markdown, /\| a-shape \(control\) \|/);
+});
+
+test('a control beside dense alone is marked as a control', async (t) => {
+  const { summary } = await report(t, { policies: ['dense', 'window'], tasks: ['vt'] }, [
+    ...answers('vt', 4_096, 'dense', 98),
+    ...answers('vt', 4_096, 'window', 40),
+  ]);
+  assert.deepEqual(
+    summary.rows.map(({ policy, role }) => [policy, role]),
+    [
+      ['dense', 'dense'],
+      ['window', 'control'],
+    ],
+  );
+});
+
+test('every policy but dense has a control, which changes the same sides', () => {
+  const names = [
+    ['dense', undefined],
+    ['minference', 'a-shape'],
+    ['flexprefill', 'a-shape'],
+    ['shadowkv', 'window'],
+    ['locret', 'window'],
+    ['minference+shadowkv', 'a-shape+window'],
+    ['locret+flexprefill', 'window+a-shape'],
+    ['a-shape', undefined],
+    ['constructor', undefined],
+  ] as const;
+  const controls = controlsOf(names.map(([name]) => name));
+  for (const [name, control] of names) {
+    assert.equal(new Map(Object.entries(controls)).get(name), control, name);
+    if (control !== undefined) assert.ok(isControl(control) && !isControl(name), name);
+  }
+});
+
+test('a control cannot be asked for before there is a sparse policy, and says so', () => {
+  assert.throws(() => toPolicy('a-shape'), /"a-shape" comes with the first sparse policy/);
+  assert.throws(() => toPolicy('dense+window'), { code: 'POLICY_NOT_AVAILABLE' });
+});
