@@ -1,9 +1,10 @@
 import assert from '../support/assert.js';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { askDocument, encodeDocument } from '../../services/cli/eval/run/ask-document.js';
+import { checkTokenCount, checkTokenIds } from '../../services/cli/eval/run/check-tokenizer.js';
 import { EvalCluster } from '../../services/cli/eval/run/eval-cluster.js';
 import { toPolicy } from '../../services/cli/eval/run/policies.js';
 import { runDocuments } from '../../services/cli/eval/run/run-documents.js';
@@ -166,6 +167,24 @@ describe('A document of an evaluation', () => {
         .sort();
     assert.equal(of('dense').length, QUESTIONS.length);
     assert.deepEqual(of('again'), of('dense'));
+  });
+
+  test('is refused where a tokenizer makes as many ids, but others', async () => {
+    const signal = new AbortController().signal;
+    const cluster = new EvalCluster(routers, MODEL, 10_000, signal, () => undefined);
+    await checkTokenIds(cluster, halves, NEEDLE_MODEL);
+    const folder = mkdtempSync(join(tmpdir(), 'longshadow-tokenizer-'));
+    cpSync(NEEDLE_MODEL, folder, { recursive: true });
+    const file = join(folder, 'tokenizer.json');
+    const json = JSON.parse(readFileSync(file, 'utf8')) as { model: { vocab: object } };
+    const vocabulary = new Map(Object.entries(json.model.vocab) as [string, number][]);
+    const [two, four] = [vocabulary.get('2') ?? 0, vocabulary.get('4') ?? 0];
+    json.model.vocab = Object.fromEntries(vocabulary.set('2', four).set('4', two));
+    writeFileSync(file, JSON.stringify(json));
+    const others = await PromptHalves.load(MODEL, folder);
+    await checkTokenCount(routers, MODEL, others, folder);
+    await assert.rejects(checkTokenIds(cluster, others, folder), { code: 'MODEL_INVALID' });
+    rmSync(folder, { recursive: true });
   });
 
   test('leaves nothing in the cluster', async () => {

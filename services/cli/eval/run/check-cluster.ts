@@ -1,14 +1,11 @@
 import { ServingError } from '../../../domain/serving-error.js';
 import type { Routers } from '../../rpc/routers.js';
 import type { ServedModel } from '../../rpc/served-model.js';
-import type { EvalDocument, EvalQuestion } from '../eval-types.js';
+import { probeIds } from './check-tokenizer.js';
 import type { EvalCluster } from './eval-cluster.js';
 import type { EvalPolicy } from './policies.js';
 import type { PromptHalves } from './prompt-halves.js';
 import { runTurn } from './run-turn.js';
-
-/** Letters, digits, white space, spelled special tokens and several scripts. */
-const PROBE = `Call me Ishmael. 20481 <|end|> naïve  café\n\n\tЮг 東京 🐋 don't`;
 
 /**
  * The model that a run asks for; of one that is served alone, the name may be left out.
@@ -46,31 +43,6 @@ export function checkLengths(
   );
 }
 
-/**
- * Makes sure that ids made here are those that the cluster would make.
- * @param directory where the tokenizer was read, for the message
- * @throws ServingError MODEL_INVALID
- */
-export async function checkTokenizer(
-  routers: Routers,
-  model: string,
-  halves: PromptHalves,
-  directory: string,
-): Promise<void> {
-  const own = await probeIds(halves);
-  const served = halves.hasChat
-    ? await routers.countTokens(model, {
-        kind: 'chat',
-        messages: [{ role: 'user', content: PROBE }],
-      })
-    : await routers.countTokens(model, { kind: 'text', bytes: [Buffer.from(PROBE)] });
-  if (own.length === served) return;
-  throw new ServingError(
-    'MODEL_INVALID',
-    `the tokenizer of ${directory} makes ${String(own.length)} tokens of a text of which the cluster's model ${model} makes ${String(served)}: give --tokenizer the folder of the served model`,
-  );
-}
-
 /** Asks for a token under each policy. @throws ServingError POLICY_NOT_AVAILABLE, as the router says it */
 export async function checkPolicies(
   cluster: EvalCluster,
@@ -92,13 +64,4 @@ export async function checkPolicies(
       () => false,
     );
   }
-}
-
-async function probeIds(halves: PromptHalves): Promise<number[]> {
-  const document: Pick<EvalDocument, 'promptText' | 'chat'> = { promptText: PROBE, chat: true };
-  const question: Pick<EvalQuestion, 'questionText' | 'answerPrefix'> = {
-    questionText: '',
-    answerPrefix: '',
-  };
-  return [...(await halves.documentIds(document)), ...(await halves.questionIds(question, true))];
 }

@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { AnswerEvent } from '../../rpc/answer-events.js';
+import type { Prompt } from '../../rpc/prompt-parts.js';
 import { RouterUnreachable } from '../../rpc/router-error.js';
 import type { ForkedSession } from '../../rpc/router-client.js';
 import type { Routers } from '../../rpc/routers.js';
@@ -31,17 +32,13 @@ export class EvalCluster {
     setMaxListeners(0, signal); // each call that runs listens to it
   }
 
-  async *generate(options: GenerateOptions, ids: readonly number[]): AsyncGenerator<AnswerEvent> {
+  async *generate(options: GenerateOptions, prompt: Prompt): AsyncGenerator<AnswerEvent> {
     const { signal, patienceMs } = this;
     const onLost = (lost: string, next: string): void => {
       const where = next === lost ? 'asking it again' : `going on at ${next}`;
       this.onLost(`router ${lost} is gone; ${where}`);
     };
-    const events = this.routers.generate(
-      options,
-      { kind: 'ids', ids },
-      { signal, onLost, patienceMs },
-    );
+    const events = this.routers.generate(options, prompt, { signal, onLost, patienceMs });
     for await (const event of events) {
       this.#patience.heard(WORK.has(event.type));
       yield event;

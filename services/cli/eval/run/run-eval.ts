@@ -1,6 +1,7 @@
 import { describeError } from '../../output/describe-error.js';
 import type { Routers } from '../../rpc/routers.js';
-import { checkLengths, checkPolicies, checkTokenizer, chooseModel } from './check-cluster.js';
+import { checkLengths, checkPolicies, chooseModel } from './check-cluster.js';
+import { checkTokenCount, checkTokenIds } from './check-tokenizer.js';
 import { EvalCluster } from './eval-cluster.js';
 import type { EvalSubject } from './eval-subject.js';
 import { tokenizerFingerprint } from './fingerprint-files.js';
@@ -54,7 +55,7 @@ export async function runEval(
   checkLengths(subject.lengths, model);
   const directory = options.tokenizerOf(model.name);
   const halves = await PromptHalves.load(model.name, directory);
-  await checkTokenizer(routers, model.name, halves, directory);
+  await checkTokenCount(routers, model.name, halves, directory);
   const { documentSources, ...about } = subject;
   const plan: RunPlan = {
     ...about,
@@ -79,6 +80,7 @@ export async function runEval(
         progress.finished(unit);
       };
       try {
+        await checkTokenIds(cluster, halves, directory);
         await checkPolicies(cluster, policies, halves);
         await runDocuments({ sources, policies, halves, cluster, folder, concurrency, onFinished });
       } finally {

@@ -1,5 +1,6 @@
 import type { PromptLogprob } from '../../../domain/session-event.js';
 import type { AnswerReport } from '../../rpc/answer-events.js';
+import type { Prompt } from '../../rpc/prompt-parts.js';
 import type { GenerateOptions } from '../../rpc/to-header.js';
 import type { EvalCluster } from './eval-cluster.js';
 
@@ -14,19 +15,23 @@ export interface Turn {
 
 /**
  * Runs one turn to its end. A turn that fails, or is given up, leaves nothing in the cluster.
+ *
+ * @param ids of this turn's prompt, as they are, or as the cluster is expected to make them
+ * @param prompt what is sent; default: the ids
  * @throws ServingError with the cluster's code, RouterUnreachable
  */
 export async function runTurn(
   cluster: EvalCluster,
   options: GenerateOptions,
   ids: readonly number[],
+  prompt: Prompt = { kind: 'ids', ids },
 ): Promise<Turn> {
   let sessionId = options.continueSessionId ?? null;
   let text = '';
   const forced = options.forcedTokens?.length ?? 0;
   const promptLogprobs = new Map<number, PromptLogprob>();
   try {
-    for await (const event of cluster.generate(options, ids)) {
+    for await (const event of cluster.generate(options, prompt)) {
       sessionId = event.sessionId;
       if (event.type === 'progress') {
         for (const scored of event.promptLogprobs) promptLogprobs.set(scored.position, scored);
