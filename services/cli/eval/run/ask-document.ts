@@ -78,6 +78,9 @@ export async function askDocument(
 }
 
 class DocumentAsker {
+  /** Of a question, for good: with what was prefilled here nothing more can be asked. */
+  #failure: Error | null = null;
+
   constructor(
     private readonly encoded: EncodedDocument,
     private readonly policy: EvalPolicy,
@@ -115,14 +118,13 @@ class DocumentAsker {
 
   async #askForks(missing: readonly EvalQuestion[]): Promise<void> {
     const { cluster } = this.run;
+    this.#failure = null;
     const base = await this.#prefill();
     try {
       await this.#scoreTargets(base);
-      await inParallel(missing, Infinity, async (question) => {
-        const turn = await cluster.surely(
-          async () => this.#askFork(base.sessionId, question),
-          isSessionGone,
-        );
+      // As many as there are turns at a time: after a failure, no further question begins.
+      await inParallel(missing, this.run.turns.places, async (question) => {
+        const turn = await this.#surelyAskFork(base.sessionId, question);
         const waitedMs = base.report.timeToFirstTokenMs + turn.report.timeToFirstTokenMs;
         await this.#answered(question, turn, waitedMs);
       });
@@ -149,10 +151,24 @@ class DocumentAsker {
     return this.#turn(options, prompt);
   }
 
+  /** After one question failed for good, the others are not begun, nor tried again. */
+  async #surelyAskFork(baseSessionId: string, question: EvalQuestion): Promise<Turn> {
+    try {
+      return await this.run.cluster.surely(
+        async () => this.#askFork(baseSessionId, question),
+        (error) => this.#failure !== null || isSessionGone(error),
+      );
+    } catch (error) {
+      this.#failure ??= error instanceof Error ? error : new Error(String(error));
+      throw error;
+    }
+  }
+
   async #askFork(baseSessionId: string, question: EvalQuestion): Promise<Turn> {
     const { cluster, turns } = this.run;
     const ids = await this.#questionIds(question);
     return turns.pass(async () => {
+      if (this.#failure !== null) throw this.#failure;
       const { sessionId } = await cluster.fork(baseSessionId, KEEP_FORK_MS);
       const options = { ...this.#options(0, question), continueSessionId: sessionId };
       return runTurn(cluster, options, ids);

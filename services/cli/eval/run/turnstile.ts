@@ -4,7 +4,7 @@ export class Turnstile {
   readonly #waiting: (() => void)[] = [];
 
   /** @param places how many may be inside */
-  constructor(private readonly places: number) {}
+  constructor(readonly places: number) {}
 
   /** Does something when there is a place. */
   async pass<T>(act: () => Promise<T>): Promise<T> {

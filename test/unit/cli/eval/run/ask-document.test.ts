@@ -1,0 +1,113 @@
+import assert from '../../../../support/assert.js';
+import { before, describe, test } from 'node:test';
+import { setImmediate as tick } from 'node:timers/promises';
+import { ServingError } from '../../../../../services/domain/serving-error.js';
+import type { AnswerEvent } from '../../../../../services/cli/rpc/answer-events.js';
+import type { ForkedSession } from '../../../../../services/cli/rpc/router-client.js';
+import { Routers } from '../../../../../services/cli/rpc/routers.js';
+import type { EvalQuestion } from '../../../../../services/cli/eval/eval-types.js';
+import { askDocument } from '../../../../../services/cli/eval/run/ask-document.js';
+import { EvalCluster } from '../../../../../services/cli/eval/run/eval-cluster.js';
+import { toPolicy } from '../../../../../services/cli/eval/run/policies.js';
+import { PromptHalves } from '../../../../../services/cli/eval/run/prompt-halves.js';
+import { Turnstile } from '../../../../../services/cli/eval/run/turnstile.js';
+import { MODEL, NEEDLE_MODEL } from '../../../../support/cluster.js';
+import { finishedEvent } from './answers.js';
+
+/** Counts its forks, and fails some of them. */
+class CountedForks extends EvalCluster {
+  forks = 0;
+  released = 0;
+
+  constructor(private readonly failureOf: (fork: number) => Error | null) {
+    const signal = new AbortController().signal;
+    super(new Routers(['127.0.0.1:1'], {}), MODEL, 60_000, signal, () => undefined);
+  }
+
+  override async *generate(): AsyncGenerator<AnswerEvent> {
+    await tick();
+    yield finishedEvent('an answer');
+  }
+
+  override async fork(): Promise<ForkedSession> {
+    this.forks += 1;
+    const failure = this.failureOf(this.forks);
+    await tick();
+    if (failure !== null) throw failure;
+    return { sessionId: 'fork', keptUntilUnixMs: 0, tokens: 3 };
+  }
+
+  override async release(): Promise<void> {
+    this.released += 1;
+    return Promise.resolve();
+  }
+}
+
+const QUESTIONS: readonly EvalQuestion[] = Array.from({ length: 20 }, (_, at) => ({
+  ...{ id: `q${at}`, questionText: 'What?', answerPrefix: '', references: ['an answer'] },
+  ...{ metric: 'string_match_all', maxNewTokens: 1, facts: {} },
+}));
+
+describe('The questions of a document', () => {
+  let halves: PromptHalves;
+  before(async () => {
+    halves = await PromptHalves.load(MODEL, NEEDLE_MODEL);
+  });
+
+  /** @returns how many were answered */
+  async function ask(cluster: CountedForks, turns: Turnstile): Promise<[number, unknown]> {
+    let answered = 0;
+    const document = {
+      ...{ id: 'd', task: 't', lengthTokens: 10, promptText: 'A text.', chat: true },
+      ...{ questions: QUESTIONS, logprobTargets: [] },
+    };
+    const samples = {
+      has: () => false,
+      add: async (): Promise<void> => {
+        answered += 1;
+        return Promise.resolve();
+      },
+    };
+    const encoded = { document, ids: [1, 2, 3], targetRanges: [] };
+    const run = { cluster, halves, turns };
+    const failure = await askDocument(encoded, toPolicy('dense'), run, samples).then(
+      () => null,
+      (error: unknown) => error,
+    );
+    return [answered, failure];
+  }
+
+  test('are not begun any more after one of them failed for good', async () => {
+    const wrong = new ServingError('BAD_REQUEST', 'a wrong question');
+    const cluster = new CountedForks((fork) => (fork === 3 ? wrong : null));
+    const [answered, failure] = await ask(cluster, new Turnstile(2));
+    assert.equal(failure, wrong);
+    assert.equal(answered, 3);
+    assert.equal(cluster.forks, 4);
+    assert.equal(cluster.released, 1);
+  });
+
+  test('are not tried again after one of them failed for good', async () => {
+    const full = new ServingError('VALUE_STORE_FULL', 'no room', { retryAfterMs: 1 });
+    const wrong = new ServingError('BAD_REQUEST', 'a wrong question');
+    const cluster = new CountedForks((fork) => (fork === 1 ? wrong : full));
+    const [answered, failure] = await ask(cluster, new Turnstile(4));
+    assert.deepEqual([answered, failure], [0, wrong]);
+    assert.equal(cluster.forks, 4);
+  });
+
+  test('begin a bounded number at once, so that other documents have their turn', async () => {
+    const turns = new Turnstile(2);
+    const cluster = new CountedForks(() => null);
+    const work = ask(cluster, turns);
+    while (cluster.forks === 0) await tick();
+    let forksBefore = -1;
+    await turns.pass(async () => {
+      forksBefore = cluster.forks;
+      return Promise.resolve();
+    });
+    assert.ok(forksBefore < 6, `${forksBefore} questions went first`);
+    const [answered] = await work;
+    assert.equal(answered, QUESTIONS.length);
+  });
+});
