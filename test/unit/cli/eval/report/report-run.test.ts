@@ -9,6 +9,7 @@ import { controlsOf, isControl, toPolicy } from '../../../../../services/cli/eva
 import { reportRun } from '../../../../../services/cli/eval/run/report-run.js';
 import { RunFolder } from '../../../../../services/cli/eval/run/run-folder.js';
 import type { RunPlan } from '../../../../../services/cli/eval/run/run-plan.js';
+import { PLAN } from '../run/run-samples.js';
 import { answers } from './sample-results.js';
 
 async function report(
@@ -19,8 +20,7 @@ async function report(
   const path = await mkdtemp(join(tmpdir(), 'longshadow-report-run-'));
   t.after(async () => rm(path, { recursive: true }));
   const folder = await RunFolder.open(path, {
-    ...{ benchmark: 'ruler', model: 'm', modelFingerprint: 'f', tokenizerFingerprint: 't' },
-    ...{ lengths: [4_096], documents: 10, seed: 1, options: {} },
+    ...PLAN,
     ...plan,
   });
   for (const sample of samples) await folder.add(sample);
