@@ -142,7 +142,7 @@ describe('A document of an evaluation', () => {
     const folder = await RunFolder.open(path, {
       ...{ benchmark: 'b', model: MODEL, modelFingerprint: 'm', tokenizerFingerprint: 't' },
       ...{ policies: ['dense', 'again'], tasks: ['t'], lengths: [1_000], documents: 1, seed: 1 },
-      options: {},
+      ...{ generators: 1, options: {} },
     });
     let [made, finished] = [0, 0];
     const make = async (): Promise<EvalDocument> => {

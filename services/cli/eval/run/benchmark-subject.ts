@@ -1,12 +1,12 @@
-import { join } from 'node:path';
 import type {
   BenchmarkDocument,
   BenchmarkName,
   PromptWording,
 } from '../benchmarks/benchmark-types.js';
-import { loadBenchmark } from '../benchmarks/load-benchmark.js';
+import { findTaskFiles } from '../benchmarks/find-task-files.js';
+import { benchmarkTasks, loadBenchmark } from '../benchmarks/load-benchmark.js';
 import type { EvalSubject } from './eval-subject.js';
-import { listingFingerprint } from './fingerprint-files.js';
+import { filesFingerprint } from './fingerprint-files.js';
 import type { PromptHalves } from './prompt-halves.js';
 
 /** Which published samples are asked. */
@@ -41,12 +41,14 @@ export async function benchmarkSubject(choice: BenchmarkChoice): Promise<EvalSub
     });
     documents.push(...loaded);
   }
+  const known = benchmarkTasks(benchmark, wording);
+  const files = await findTaskFiles(benchmark, known, data, choice.tasks);
   return {
     ...{ benchmark, lengths, seed: 0 },
     tasks: [...new Set(documents.map(({ task }) => task))],
     documents: documents.length,
     options: {
-      data: await listingFingerprint([data, join(data, 'data')]),
+      data: await filesFingerprint(files.map(({ path }) => path)),
       samplesPerTask: samplesPerTask ?? 'all',
       wording: wording ?? 'base',
     },

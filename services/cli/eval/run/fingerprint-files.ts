@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
-import { readdir, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { createReadStream } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { ServingError } from '../../../domain/serving-error.js';
 import { describeError } from '../../output/describe-error.js';
 
@@ -8,32 +9,26 @@ import { describeError } from '../../output/describe-error.js';
 const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja'];
 
 /**
- * 32 hex digits over a file, or over the files of a folder (not those of its folders), with their names.
+ * 32 hex digits over names and bytes of files of any size.
  * @throws ServingError BAD_REQUEST for what cannot be read
  */
-export async function fingerprintOf(path: string): Promise<string> {
-  try {
-    if (!(await stat(path)).isDirectory()) return digestOf([['', await readFile(path)]]);
-    const entries = await readdir(path, { withFileTypes: true });
-    const names = entries.filter((entry) => !entry.isDirectory()).map(({ name }) => name);
-    return await folderDigest(path, names.sort());
-  } catch (error) {
-    throw new ServingError('BAD_REQUEST', `cannot read ${path}: ${describeError(error)}`);
-  }
-}
-
-/** 32 hex digits over names and sizes of the files of folders; their bytes may be gigabytes. */
-export async function listingFingerprint(folders: readonly string[]): Promise<string> {
+export async function filesFingerprint(paths: readonly string[]): Promise<string> {
   const whole = createHash('sha256');
-  for (const folder of folders) {
-    const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
-    const names = entries.filter((entry) => !entry.isDirectory()).map(({ name }) => name);
-    for (const name of names.sort()) {
-      const { size } = await stat(join(folder, name));
-      whole.update(`${name} ${String(size)}\n`);
+  for (const path of paths) {
+    const one = createHash('sha256');
+    try {
+      for await (const piece of createReadStream(path)) one.update(piece as Buffer);
+    } catch (error) {
+      throw new ServingError('BAD_REQUEST', `cannot read ${path}: ${describeError(error)}`);
     }
+    whole.update(`${basename(path)}\n${one.digest('hex')}\n`);
   }
   return whole.digest('hex').slice(0, 32);
+}
+
+/** 32 hex digits over texts in their order. */
+export function textsFingerprint(texts: readonly string[]): string {
+  return digestOf(texts.map((text) => ['', Buffer.from(text)]));
 }
 
 /** 32 hex digits over what makes a model's ids. */

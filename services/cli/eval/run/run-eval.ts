@@ -10,7 +10,7 @@ import { toPolicy } from './policies.js';
 import { PromptHalves } from './prompt-halves.js';
 import { type FinishedUnit, runDocuments } from './run-documents.js';
 import { RunFolder } from './run-folder.js';
-import type { RunPlan } from './run-plan.js';
+import { GENERATORS_VERSION, type RunPlan } from './run-plan.js';
 import { RunProgress } from './run-progress.js';
 
 export interface EvalOptions {
@@ -59,6 +59,7 @@ export async function runEval(
   const { documentSources, ...about } = subject;
   const plan: RunPlan = {
     ...about,
+    generators: GENERATORS_VERSION,
     model: model.name,
     modelFingerprint: model.fingerprint,
     tokenizerFingerprint: await tokenizerFingerprint(directory),

@@ -1,7 +1,15 @@
+/**
+ * Of the code that makes documents and scores answers. To be raised with every change after which the
+ * same plan would give another document, prompt or score: samples of two versions are not one run's.
+ */
+export const GENERATORS_VERSION = 1;
+
 /** What decides a run's samples; two runs of the same plan against the same model are the same run. */
 export interface RunPlan {
   /** Subcommand of `longshadow eval`. */
   readonly benchmark: string;
+  /** GENERATORS_VERSION. */
+  readonly generators: number;
   readonly model: string;
   /** 32 hex digits over the model's configuration and weights. */
   readonly modelFingerprint: string;
@@ -14,7 +22,7 @@ export interface RunPlan {
   /** Of each cell. */
   readonly documents: number;
   readonly seed: number;
-  /** What else a subcommand's options say, and fingerprints of the files they name. */
+  /** What else a subcommand's options say, and fingerprints of all content that documents are made of. */
   readonly options: Readonly<Record<string, string | number>>;
 }
 

@@ -3,7 +3,7 @@ import { findTask, makeDocument } from '../tasks/task-list.js';
 import { TaskSources, type TaskFiles } from '../tasks/task-sources.js';
 import type { TaskDefinition } from '../tasks/task-types.js';
 import type { EvalSubject } from './eval-subject.js';
-import { fingerprintOf } from './fingerprint-files.js';
+import { sourceFingerprints } from './fingerprint-sources.js';
 import type { DocumentSource } from './run-documents.js';
 
 /** What is generated. */
@@ -32,13 +32,11 @@ export async function taskSubject(choice: TaskChoice): Promise<EvalSubject> {
   const lengths = [...choice.lengths].sort((a, b) => a - b);
   const definitions = tasks.map(findTask);
   const sources = new TaskSources(files);
-  sources.check([...new Set(definitions.flatMap(({ needs }) => needs))]);
-  const options: Record<string, string | number> = {};
+  const needs = [...new Set(definitions.flatMap((task) => task.needs))];
+  sources.check(needs);
+  const options: Record<string, string | number> = await sourceFingerprints(needs, sources, files);
   if (questionsPerDocument !== undefined) options['questionsPerDocument'] = questionsPerDocument;
   if (depths !== undefined) options['depths'] = depths;
-  for (const [name, path] of Object.entries(files) as [string, string | undefined][]) {
-    if (path !== undefined) options[name] = await fingerprintOf(path);
-  }
   const sample = { ...(depths === undefined ? {} : { depths }) };
   const each = { ...(questionsPerDocument === undefined ? {} : { questionsPerDocument }) };
   return {

@@ -5,6 +5,7 @@ import type { RunPlan } from '../../../../../services/cli/eval/run/run-plan.js';
 export const PLAN: RunPlan = {
   ...{ benchmark: 'needle', model: 'm', modelFingerprint: 'f', tokenizerFingerprint: 't' },
   ...{ policies: ['dense'], tasks: ['needle'], lengths: [4_096], documents: 2, seed: 1 },
+  generators: 1,
   options: { depths: 5 },
 };
 
