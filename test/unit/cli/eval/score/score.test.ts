@@ -187,3 +187,8 @@ test('property: every metric gives 0 to 1 for any prediction and never fails', (
     { numRuns: 150 },
   );
 });
+
+test('a choice that begins with a letter of A to D is that letter, whatever follows', () => {
+  assert.equal(score('choice', 'All that matters: the answer is: B', ['Snowfield', 'B']), 0);
+  assert.equal(score('choice', 'By then, the answer is: C', ['Snowfield', 'B']), 1);
+});
