@@ -3,23 +3,17 @@ import { join } from 'node:path';
 import { ServingError } from '../../../domain/serving-error.js';
 import { describeError } from '../../output/describe-error.js';
 import type { SampleResult } from '../eval-types.js';
-import { type JsonLine, readJsonLines } from './json-lines.js';
+import { LOCK_FILE, lockFolder } from './folder-lock.js';
+import { type FinishedDocument, readFinishedLines, readSampleLines } from './run-lines.js';
 import { describePlanDifference, type RunPlan } from './run-plan.js';
 
 const PLAN_FILE = 'run.json';
 const RESULTS_FILE = 'results.jsonl';
 const FINISHED_FILE = 'finished.jsonl';
 
-/** A line of finished.jsonl: a document whose samples under one policy are all written. */
-interface FinishedDocument {
-  readonly documentId: string;
-  readonly policy: string;
-  readonly samples: number;
-}
-
 /**
  * A run's folder: run.json (the plan), results.jsonl (a line a sample, in order of arrival) and
- * finished.jsonl (a line a document and policy). Lines are only ever appended; what a crash left of
+ * finished.jsonl (a line a document and policy); run.lock while a process runs in it. Lines are only ever appended; what a crash left of
  * a last line is cut off at the next start.
  */
 export class RunFolder {
@@ -33,19 +27,18 @@ export class RunFolder {
     readonly plan: RunPlan,
     private readonly resultsFile: FileHandle,
     private readonly finishedFile: FileHandle,
-    results: readonly JsonLine[],
-    finished: readonly JsonLine[],
+    private readonly unlock: () => Promise<void>,
+    results: readonly SampleResult[],
+    finished: readonly FinishedDocument[],
   ) {
     const counts = new Map<string, number>();
-    for (const { value } of results) {
-      const sample = value as SampleResult;
+    for (const sample of results) {
       const document = documentKey(sample.documentId, sample.policy);
       if (!this.#samples.has(sampleKey(sample)))
         counts.set(document, (counts.get(document) ?? 0) + 1);
       this.#samples.set(sampleKey(sample), sample);
     }
-    for (const { value } of finished) {
-      const { documentId, policy, samples } = value as FinishedDocument;
+    for (const { documentId, policy, samples } of finished) {
       const document = documentKey(documentId, policy);
       if (counts.get(document) === samples) this.#finished.add(document);
     }
@@ -53,29 +46,36 @@ export class RunFolder {
 
   /**
    * Begins a run in an empty folder, or goes on with the one that is there.
-   * @throws ServingError BAD_REQUEST if another plan's run is there, or something else
+   * @throws ServingError BAD_REQUEST if another plan's run is there, something else, a line that is
+   *   none, or another process that runs
    */
   static async open(path: string, plan: RunPlan): Promise<RunFolder> {
     try {
       await mkdir(path, { recursive: true });
-      const before = await readPlan(path);
-      const results = await readJsonLines(join(path, RESULTS_FILE));
-      // A plan without a sample binds nobody: it may have been refused since.
-      if (before === null || results.length === 0) await writePlan(path, plan);
-      else refuseAnother(path, before, plan);
-      const finished = await readJsonLines(join(path, FINISHED_FILE));
-      return new RunFolder(
-        path,
-        plan,
-        await open(join(path, RESULTS_FILE), 'a'),
-        await open(join(path, FINISHED_FILE), 'a'),
-        results,
-        finished,
-      );
+      await readPlan(path); // refuses what is no run's before anything is written there
+      const unlock = await lockFolder(path);
+      try {
+        return await RunFolder.#read(path, plan, unlock);
+      } catch (error) {
+        await unlock();
+        throw error;
+      }
     } catch (error) {
       if (error instanceof ServingError) throw error;
       throw new ServingError('BAD_REQUEST', `--out ${path}: ${describeError(error)}`);
     }
+  }
+
+  static async #read(path: string, plan: RunPlan, unlock: () => Promise<void>): Promise<RunFolder> {
+    const before = await readPlan(path);
+    const results = await readSampleLines(join(path, RESULTS_FILE));
+    // A plan without a sample binds nobody: it may have been refused since.
+    if (before === null || results.length === 0) await writePlan(path, plan);
+    else refuseAnother(path, before, plan);
+    const finished = await readFinishedLines(join(path, FINISHED_FILE));
+    const resultsFile = await open(join(path, RESULTS_FILE), 'a');
+    const finishedFile = await open(join(path, FINISHED_FILE), 'a');
+    return new RunFolder(path, plan, resultsFile, finishedFile, unlock, results, finished);
   }
 
   get samples(): SampleResult[] {
@@ -114,6 +114,7 @@ export class RunFolder {
     await this.#writing.catch(() => undefined);
     await this.resultsFile.close();
     await this.finishedFile.close();
+    await this.unlock();
   }
 
   async #inTurn(write: () => Promise<void>): Promise<void> {
@@ -135,7 +136,7 @@ async function readPlan(path: string): Promise<RunPlan | null> {
       );
     }
   }
-  if (names.every((name) => name === `${PLAN_FILE}.new`)) return null;
+  if (names.every((name) => name === `${PLAN_FILE}.new` || name === LOCK_FILE)) return null;
   throw new ServingError(
     'BAD_REQUEST',
     `--out ${path} holds other files; give an empty folder, a new one, or that of a run to go on with`,

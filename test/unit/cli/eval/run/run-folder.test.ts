@@ -1,6 +1,15 @@
 import assert from '../../../../support/assert.js';
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  appendFileSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { RunFolder } from '../../../../../services/cli/eval/run/run-folder.js';
@@ -104,5 +113,51 @@ describe('The folder of a run', () => {
     await write();
     appendFileSync(join(path, 'results.jsonl'), 'oops\n');
     await assert.rejects(RunFolder.open(path, PLAN), /results\.jsonl:4 is not a line of a run/);
+  });
+
+  test('names file, line and field of a sample or finished document that is none', async () => {
+    await write();
+    const finished = readFileSync(join(path, 'finished.jsonl'), 'utf8');
+    appendFileSync(join(path, 'finished.jsonl'), '{"documentId":"b","policy":"dense"}\n');
+    const refused = RunFolder.open(path, PLAN);
+    await assert.rejects(refused, /finished\.jsonl:2 is not a finished document .*samples: /);
+    writeFileSync(join(path, 'finished.jsonl'), finished);
+    appendFileSync(
+      join(path, 'results.jsonl'),
+      `${JSON.stringify({ ...sampleOf('b', 'q1'), score: '1' })}\n`,
+    );
+    await assert.rejects(RunFolder.open(path, PLAN), {
+      code: 'BAD_REQUEST',
+      message: /results\.jsonl:4 is not a sample of a run \(score: /,
+    });
+  });
+
+  test('is that of one run at a time', async () => {
+    const folder = await RunFolder.open(path, PLAN);
+    await assert.rejects(RunFolder.open(path, PLAN), {
+      code: 'BAD_REQUEST',
+      message: new RegExp(`process ${process.pid} on .* runs in the folder`),
+    });
+    await folder.close();
+    await reopened(() => null);
+  });
+
+  test('is refused while another process runs in it, and taken over when that is dead', async () => {
+    await write();
+    const other = spawn(process.execPath, ['-e', 'setInterval(() => 0, 1000)']);
+    const lock = join(path, 'run.lock');
+    writeFileSync(lock, JSON.stringify({ pid: other.pid, host: hostname() }));
+    await assert.rejects(RunFolder.open(path, PLAN), new RegExp(`process ${other.pid} on`));
+    const ended = once(other, 'close');
+    other.kill('SIGKILL');
+    await ended;
+    assert.equal(await reopened(({ samples }) => samples.length), 3);
+    assert.ok(!existsSync(lock));
+  });
+
+  test('takes over a lock that a crash left empty', async () => {
+    writeFileSync(join(path, 'run.lock'), '');
+    await write();
+    assert.equal(await reopened(({ samples }) => samples.length), 3);
   });
 });
