@@ -36,7 +36,7 @@ export function addRuler(parent: Command): void {
     .option('--tasks <list>', 'some of them', wordList)
     .option(
       '--questions-per-document <count>',
-      'of one prefilled document; default: 1, which is RULER exactly',
+      'of one prefilled document, each asked in a fork of it; default: 1, asked whole as RULER does',
       integerFrom(1),
     )
     .option('--squad <file>', 'SQuAD JSON, for qa_1')
@@ -92,7 +92,7 @@ export function addMidprompt(parent: Command): void {
   addTextOptions(addGeneratedOptions(command, 10))
     .option(
       '--questions-per-document <count>',
-      'default: as many as have room, up to 16',
+      'inside one text, which is read once; default: as many as have room, up to 16',
       integerFrom(1),
     )
     .addHelpText('after', MIDPROMPT_EXAMPLES)
@@ -106,6 +106,8 @@ interface PerplexityFlags extends GeneratedFlags {
 }
 
 const PERPLEXITY_EXAMPLES = `
+One pass: every token is scored with the whole text before it. Measures prefill, not decode.
+
 Examples:
   longshadow eval ppl --lengths 4K,32K --documents 5 --out runs/ppl
   longshadow eval ppl --texts pg19/test --lengths 128K --out runs/pg19`;
