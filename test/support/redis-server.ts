@@ -75,7 +75,8 @@ async function answersPing(socket: string): Promise<void> {
   try {
     const limit = delay(30_000, null, { signal: late.signal }).catch(() => null);
     const pong = await Promise.race([redis.ping(), limit]);
-    if (pong === null) throw new Error('redis-server does not answer within 30 s: is it installed?');
+    if (pong === null)
+      throw new Error('redis-server does not answer within 30 s: is it installed?');
   } finally {
     late.abort();
     redis.disconnect();
