@@ -9,6 +9,8 @@ import { capture, runAloud, Stop } from './run.mjs';
 
 /** No single test may take longer; a hang then fails by name instead of by the whole run. */
 const TEST_TIMEOUT_MS = 300_000;
+/** A file of faults holds a dozen cases of ten seconds each; a case has a limit of its own. */
+const FAULT_FILE_TIMEOUT_MS = 1_200_000;
 
 /**
  * The stages of `npm test`, cheapest first. Each resolves to how many tests passed, failed and
@@ -59,6 +61,7 @@ export async function nodeTests(
 export async function faultTests({ seed = randomInt(2 ** 31), env = {}, ...options } = {}) {
   console.log(`  LONGSHADOW_FAULT_SEED=${seed}`);
   return nodeTests('test/faults', {
+    timeoutMs: FAULT_FILE_TIMEOUT_MS,
     ...options,
     concurrency: 1,
     env: { LONGSHADOW_FAULT_SEED: String(seed), ...env },

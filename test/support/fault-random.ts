@@ -32,10 +32,14 @@ export class FaultRandom {
   }
 }
 
+/** So that a case that hangs fails by its name; the slowest takes half a minute. */
+const CASE_TIMEOUT_MS = 300_000;
+
 /** A test for each round; its name carries the seed that repeats it. */
 export function faultTest(name: string, body: (random: FaultRandom) => Promise<void>): void {
   for (let round = 1; round <= ROUNDS; round += 1) {
-    test(`${name} (round ${round}, LONGSHADOW_FAULT_SEED=${SEED})`, async () => {
+    const title = `${name} (round ${round}, LONGSHADOW_FAULT_SEED=${SEED})`;
+    test(title, { timeout: CASE_TIMEOUT_MS }, async () => {
       await body(new FaultRandom(`${name} ${round}`));
     });
   }
