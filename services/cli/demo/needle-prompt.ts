@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import type { ChatMessage } from '../rpc/prompt-parts.js';
+import { SeededRandom } from '../text/seeded-random.js';
 
 /** A fact hidden in a long text. */
 export interface Needle {
@@ -18,11 +18,11 @@ export const MOST_NEEDLES = FIRST_WORDS.length * SECOND_WORDS.length;
 
 /** Up to MOST_NEEDLES needles with distinct keys at even depths; the same for the same seed. */
 export function makeNeedles(seed: number, count: number): Needle[] {
-  const random = seededRandom(seed);
+  const random = new SeededRandom(String(seed));
   const keys = FIRST_WORDS.flatMap((first) => SECOND_WORDS.map((second) => `${first}-${second}`));
   return Array.from({ length: count }, (_, index) => ({
-    key: keys.splice(Math.floor(random() * keys.length), 1)[0] ?? '',
-    number: String(1_000_000 + Math.floor(random() * 9_000_000)),
+    key: keys.splice(random.integer(0, keys.length), 1)[0] ?? '',
+    number: String(random.integer(1_000_000, 10_000_000)),
     depth: (index + 0.5) / count,
   }));
 }
@@ -61,16 +61,4 @@ function sentenceEnd(text: string, from: number, limit: number): number {
   stop.lastIndex = from;
   const found = stop.exec(text);
   return found === null ? from : Math.min(found.index + 1, limit);
-}
-
-/** Uniform numbers in [0, 1): the n-th is 48 bits of SHA-256 of (seed, n). */
-function seededRandom(seed: number): () => number {
-  let count = 0;
-  return () => {
-    count += 1;
-    const digest = createHash('sha256')
-      .update(`${String(seed)}:${String(count)}`)
-      .digest();
-    return digest.readUIntBE(0, 6) / 2 ** 48;
-  };
 }

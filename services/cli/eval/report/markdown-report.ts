@@ -68,14 +68,12 @@ function scoreColumns(hasSparse: boolean): Columns<SummaryRow> {
   const always: Columns<SummaryRow> = [
     ...placeColumns(),
     number('answers', ({ score }) => String(score.count)),
-    number('score, %', ({ score }) => formatPercent(score.mean)),
-    number('95 % interval', ({ score }) => formatRange(score, formatPercent)),
+    ...scoreColumnsOf<SummaryRow>(),
   ];
   if (!hasSparse) return always;
   return [
     ...always,
-    number('against dense, points', ({ toDense }) => or(toDense, (d) => formatPoints(d.mean))),
-    number('95 % interval', ({ toDense }) => or(toDense, (d) => formatRange(d, formatPoints))),
+    ...againstDenseColumns<SummaryRow>(),
     word('within 1 point', ({ toDense }) => or(toDense, withinText)),
     ...controlColumns<SummaryRow>(),
   ];
@@ -117,16 +115,10 @@ function meanColumns(hasSparse: boolean): Columns<MeanRow> {
     number('length', ({ lengthTokens }) => formatLength(lengthTokens)),
     word('policy', policyText),
     number('tasks', ({ tasks }) => String(tasks)),
-    number('score, %', ({ score }) => formatPercent(score.mean)),
-    number('95 % interval', ({ score }) => formatRange(score, formatPercent)),
+    ...scoreColumnsOf<MeanRow>(),
   ];
   if (!hasSparse) return always;
-  return [
-    ...always,
-    number('against dense, points', ({ toDense }) => or(toDense, (d) => formatPoints(d.mean))),
-    number('95 % interval', ({ toDense }) => or(toDense, (d) => formatRange(d, formatPoints))),
-    ...controlColumns<MeanRow>(),
-  ];
+  return [...always, ...againstDenseColumns<MeanRow>(), ...controlColumns<MeanRow>()];
 }
 
 function placeColumns(): Columns<SummaryRow> {
@@ -135,6 +127,21 @@ function placeColumns(): Columns<SummaryRow> {
     number('length', ({ lengthTokens }) => formatLength(lengthTokens)),
     word('policy', policyText),
     number('documents', ({ documents }) => String(documents)),
+  ];
+}
+
+/** A score, or the mean of several, with its interval. */
+function scoreColumnsOf<Row extends SummaryRow | MeanRow>(): Columns<Row> {
+  return [
+    number('score, %', ({ score }) => formatPercent(score.mean)),
+    number('95 % interval', ({ score }) => formatRange(score, formatPercent)),
+  ];
+}
+
+function againstDenseColumns<Row extends SummaryRow | MeanRow>(): Columns<Row> {
+  return [
+    number('against dense, points', ({ toDense }) => or(toDense, (d) => formatPoints(d.mean))),
+    number('95 % interval', ({ toDense }) => or(toDense, (d) => formatRange(d, formatPoints))),
   ];
 }
 

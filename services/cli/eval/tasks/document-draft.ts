@@ -1,6 +1,6 @@
 import { ServingError } from '../../../domain/serving-error.js';
 import type { EvalDocument, EvalQuestion } from '../eval-types.js';
-import { SeededRandom } from '../random.js';
+import { SeededRandom } from '../../text/seeded-random.js';
 import { type Fitted, fitUnits, type UnitText } from './fit-length.js';
 import type { TaskRequest } from './task-types.js';
 

@@ -1,5 +1,5 @@
 import { ServingError } from '../../../domain/serving-error.js';
-import type { SeededRandom } from '../random.js';
+import type { SeededRandom } from '../../text/seeded-random.js';
 import type { WordLists } from './words.js';
 
 export type NeedleKind = 'numbers' | 'words' | 'uuids';

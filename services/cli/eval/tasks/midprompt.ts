@@ -1,5 +1,5 @@
 import type { EvalDocument, LogprobTarget } from '../eval-types.js';
-import type { SeededRandom } from '../random.js';
+import type { SeededRandom } from '../../text/seeded-random.js';
 import { chatDocument, documentRandom, fillTemplate, fitDocument } from './document-draft.js';
 import { drawNumberNeedles, type NumberNeedle } from './number-needles.js';
 import { placeLines } from './place-lines.js';

@@ -1,4 +1,4 @@
-import type { SeededRandom } from '../random.js';
+import type { SeededRandom } from '../../text/seeded-random.js';
 import { NeedleDraw, overlaps } from './draw-needles.js';
 import type { TaskSources } from './task-sources.js';
 

@@ -1,6 +1,6 @@
 import { ServingError } from '../../../domain/serving-error.js';
 import type { EvalDocument, LogprobTarget, TokenCounter } from '../eval-types.js';
-import { SeededRandom } from '../random.js';
+import { SeededRandom } from '../../text/seeded-random.js';
 import { documentId, fitDocument } from './document-draft.js';
 import type { TaskRequest } from './task-types.js';
 

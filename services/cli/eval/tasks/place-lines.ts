@@ -1,4 +1,4 @@
-import type { SeededRandom } from '../random.js';
+import type { SeededRandom } from '../../text/seeded-random.js';
 
 /** RULER's choice of depths: this many even steps over the text. */
 const DEPTH_STEPS = 40;

@@ -1,6 +1,6 @@
 import { ServingError } from '../../../../domain/serving-error.js';
 import type { EvalDocument, EvalQuestion } from '../../eval-types.js';
-import type { SeededRandom } from '../../random.js';
+import type { SeededRandom } from '../../../text/seeded-random.js';
 import { chatDocument, documentRandom, fillTemplate, fitDocument } from '../document-draft.js';
 import type { TaskRequest } from '../task-types.js';
 import type { WordLists } from '../words.js';

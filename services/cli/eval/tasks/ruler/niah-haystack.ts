@@ -1,4 +1,4 @@
-import type { SeededRandom } from '../../random.js';
+import type { SeededRandom } from '../../../text/seeded-random.js';
 import { NeedleDraw, overlaps } from '../draw-needles.js';
 import { distinctPlaces, drawDepths, drawFractions, placeLines } from '../place-lines.js';
 import type { TaskSources } from '../task-sources.js';

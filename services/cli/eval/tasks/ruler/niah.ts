@@ -1,5 +1,5 @@
 import type { EvalDocument, EvalQuestion } from '../../eval-types.js';
-import type { SeededRandom } from '../../random.js';
+import type { SeededRandom } from '../../../text/seeded-random.js';
 import { chatDocument, documentRandom, fillTemplate, fitDocument } from '../document-draft.js';
 import { NeedleDraw, overlaps } from '../draw-needles.js';
 import type { TaskRequest } from '../task-types.js';

@@ -1,5 +1,5 @@
 import type { EvalDocument, EvalQuestion, TokenCounter } from '../../eval-types.js';
-import type { SeededRandom } from '../../random.js';
+import type { SeededRandom } from '../../../text/seeded-random.js';
 import { chatDocument, documentRandom, fillTemplate, fitDocument } from '../document-draft.js';
 import { fitUnits } from '../fit-length.js';
 import { distinctPlaces, drawFractions, placeLines } from '../place-lines.js';

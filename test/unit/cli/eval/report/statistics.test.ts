@@ -1,7 +1,7 @@
 import assert from '../../../../support/assert.js';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { SeededRandom } from '../../../../../services/cli/eval/random.js';
+import { SeededRandom } from '../../../../../services/cli/text/seeded-random.js';
 import { pairedDifference } from '../../../../../services/cli/eval/report/paired-difference.js';
 import {
   averageIntervals,
