@@ -37,6 +37,8 @@ await main(async () => {
       },
     });
     if (existsSync(report)) console.log(`\n${recoveryTable(readFileSync(report, 'utf8'))}`);
+    for (const file of counts.unsteady ?? [])
+      console.log(`\npassed at the second attempt: ${file}`);
     console.log(`\n${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
     return counts.failed === 0 ? 0 : 1;
   } finally {

@@ -14,6 +14,7 @@ await main(async () => {
   const stages = chosenStages(process.argv.slice(2));
   console.log('Getting ready');
   await bootstrap({ tests: true });
+  const unsteady = [];
   const total = { passed: 0, failed: 0, skipped: 0 };
   for (const stage of stages) {
     console.log(`\n${stage.name}`);
@@ -22,7 +23,9 @@ await main(async () => {
     const seconds = ((performance.now() - start) / 1000).toFixed(1);
     console.log(`  ${stage.name.padEnd(12)}${summary(counts)}  (${seconds} s)`);
     for (const outcome of Object.keys(total)) total[outcome] += counts[outcome];
+    unsteady.push(...(counts.unsteady ?? []));
   }
+  for (const file of unsteady) console.log(`\npassed at the second attempt only: ${file}`);
   console.log(`\n${summary(total)}`);
   return total.failed === 0 ? 0 : 1;
 });

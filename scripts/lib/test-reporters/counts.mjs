@@ -1,13 +1,25 @@
-/* node:test reporter for scripts/test.mjs: one JSON object with the number of each outcome. */
+/*
+ * node:test reporter for scripts/test.mjs: one JSON object with, for each test file, the number of
+ * each outcome: {"test/unit/a.test.ts": {"passed": 3, "failed": 0, "skipped": 1}}.
+ */
+import { relative } from 'node:path';
+
 export default async function* counts(events) {
-  const total = { passed: 0, failed: 0, skipped: 0 };
+  const byFile = {};
   for await (const { type, data } of events) {
     if (data.details?.type === 'suite') continue;
-    if (type === 'test:fail') total.failed += 1;
-    else if (type === 'test:pass') {
-      const isSkipped = data.skip !== undefined && data.skip !== false;
-      total[isSkipped ? 'skipped' : 'passed'] += 1;
-    }
+    const outcome = outcomeOf(type, data);
+    if (outcome === null) continue;
+    // A file that ends before it names a test, or takes too long, is itself the test that failed.
+    const file = relative(process.cwd(), data.file ?? data.name);
+    byFile[file] ??= { passed: 0, failed: 0, skipped: 0 };
+    byFile[file][outcome] += 1;
   }
-  yield JSON.stringify(total);
+  yield JSON.stringify(byFile);
+}
+
+function outcomeOf(type, { skip }) {
+  if (type === 'test:fail') return 'failed';
+  if (type !== 'test:pass') return null;
+  return skip !== undefined && skip !== false ? 'skipped' : 'passed';
 }

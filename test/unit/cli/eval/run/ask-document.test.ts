@@ -82,8 +82,9 @@ describe('The questions of a document', () => {
     const cluster = new CountedForks((fork) => (fork === 3 ? wrong : null));
     const [answered, failure] = await ask(cluster, new Turnstile(2));
     assert.equal(failure, wrong);
-    assert.equal(answered, 3);
-    assert.equal(cluster.forks, 4);
+    // The other of the two turns may have begun one more fork by then, whose answer counts.
+    assert.ok(cluster.forks <= 4, `${cluster.forks} forks`);
+    assert.equal(answered, cluster.forks - 1);
     assert.equal(cluster.released, 1);
   });
 
@@ -93,7 +94,7 @@ describe('The questions of a document', () => {
     const cluster = new CountedForks((fork) => (fork === 1 ? wrong : full));
     const [answered, failure] = await ask(cluster, new Turnstile(4));
     assert.deepEqual([answered, failure], [0, wrong]);
-    assert.equal(cluster.forks, 4);
+    assert.ok(cluster.forks <= 4, `${cluster.forks} forks`);
   });
 
   test('begin a bounded number at once, so that other documents have their turn', async () => {
