@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains the embedded model anew on one GPU (about 20 minutes on an H200) and puts it into the folder
+# Trains the embedded model anew on one GPU (about 25 minutes on an H200) and puts it into the folder
 # given, models/needle by default; nothing there changes before the training is through. Needs Node
 # with npm (for the corpus) and Python with PyTorch, tokenizers, safetensors and numpy.
 set -euo pipefail
@@ -10,7 +10,7 @@ cd "$here"
 [ -f corpus/prose.txt ] || node fetch-prose.mjs
 rm -rf "$new"
 python3 train.py --seconds 900 --out "$new"
-python3 train.py --seconds 260 --stage sharpen --rate 0.5 --seed 3 --resume "$new/state.safetensors" --out "$new"
+python3 train.py --seconds 500 --stage sharpen --rate 0.5 --seed 3 --resume "$new/state.safetensors" --out "$new"
 python3 make_samples.py --model "$new"
 mkdir -p "$out"
 rm -f "$out"/model-*.safetensors

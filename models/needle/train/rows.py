@@ -35,8 +35,8 @@ LEARN = Mix(
 )
 # What the first training leaves weak: several values, many keys, lines at 1M tokens.
 SHARPEN = Mix(
-    {"prose": 60, "noise": 10, "needle_words": 14, "needle_uuids": 14, "variables": 12, "cwe": 4, "fwe": 2},
-    several_values=0.35,
+    {"prose": 60, "noise": 10, "needle_words": 14, "needle_uuids": 14, "variables": 16, "cwe": 4, "fwe": 2},
+    several_values=0.5,
 )
 ONE_MILLION = 1_048_576
 

@@ -22,7 +22,14 @@ from pieces import Prose
 from tokenizer import load_or_train
 
 # Loss weight of an answer's token: a UUID has 30, a frequent word 3.
-TASK_WEIGHTS = dict.fromkeys(TASKS, 1.0) | {"text": 0.0, "uuid": 0.5, "vt": 3.0, "cwe": 4.0, "fwe": 6.0}
+TASK_WEIGHTS = dict.fromkeys(TASKS, 1.0) | {
+    "text": 0.0,
+    "uuid": 0.5,
+    "multivalue": 2.0,
+    "vt": 3.0,
+    "cwe": 4.0,
+    "fwe": 6.0,
+}
 LONG = 32_768
 ADAM_RATE = 2e-3
 MUON_RATE = 0.02
