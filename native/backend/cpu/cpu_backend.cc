@@ -60,6 +60,28 @@ class CpuBackend : public Backend {
                  MatrixView out) override {
     attention_.Run(q, shape, geometry, layer, sequences, out);
   }
+
+  void EstimateLines(ConstMatrixView, const AttentionShape&, const KvGeometry&, std::int32_t,
+                     const SequenceRows&, std::span<const std::int32_t>,
+                     std::span<const LineScores>) override {
+    throw Error(ErrorCode::kUnsupported, "sparse prefill");
+  }
+  std::unique_ptr<SparseSelection> SelectKeys(ConstMatrixView, const AttentionShape&,
+                                              const KvGeometry&, std::int32_t, const SequenceRows&,
+                                              std::span<const HeadBudget>,
+                                              const FlexOptions&) override {
+    throw Error(ErrorCode::kUnsupported, "sparse prefill");
+  }
+  std::unique_ptr<SparseSelection> UploadSelection(const KeySelection&, std::int32_t) override {
+    throw Error(ErrorCode::kUnsupported, "sparse prefill");
+  }
+  void IndexRows(SparseSelection&, std::int64_t, std::int64_t) override {
+    throw Error(ErrorCode::kUnsupported, "sparse prefill");
+  }
+  void SparseAttention(ConstMatrixView, const AttentionShape&, const KvGeometry&, std::int32_t,
+                       const SequenceRows&, const SparseSelection&, MatrixView) override {
+    throw Error(ErrorCode::kUnsupported, "sparse prefill");
+  }
   void SiluMul(ConstMatrixView gate_up, MatrixView out) override {
     cpu::SiluMul(context_, gate_up, out);
   }

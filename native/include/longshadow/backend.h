@@ -8,6 +8,7 @@
 
 #include "longshadow/dtype.h"
 #include "longshadow/kv_pages.h"
+#include "longshadow/sparse_prefill.h"
 
 namespace longshadow {
 
@@ -121,6 +122,42 @@ class Backend {
   virtual void Attention(ConstMatrixView q, const AttentionShape& shape, const KvGeometry& geometry,
                          std::int32_t layer, std::span<const SequenceRows> sequences,
                          MatrixView out) = 0;
+
+  /// Scores of columns and diagonals of the query heads `heads` for sparse prefill, estimated from
+  /// all rows of `rows` (1 to kEstimateRows of them; q as in Attention). scores: one a head, each
+  /// span as long as the keys that the last row sees. Two passes over the keys; the score matrix is
+  /// never stored. A NaN in q or in a key makes every score of the head NaN.
+  virtual void EstimateLines(ConstMatrixView q, const AttentionShape& shape,
+                             const KvGeometry& geometry, std::int32_t layer,
+                             const SequenceRows& rows, std::span<const std::int32_t> heads,
+                             std::span<const LineScores> scores) = 0;
+
+  /// Chooses the keys of every query head for a chunk: `chunk` names all of its rows, q holds them,
+  /// and K of them is stored. chunk.position is a multiple of kBlockTokens. Estimates from the last
+  /// min(kEstimateRows, rows) rows. budgets: one a query head.
+  /// Throws kInvalidArgument for a budget that is negative or that its pattern lacks.
+  virtual std::unique_ptr<SparseSelection> SelectKeys(ConstMatrixView q,
+                                                      const AttentionShape& shape,
+                                                      const KvGeometry& geometry,
+                                                      std::int32_t layer, const SequenceRows& chunk,
+                                                      std::span<const HeadBudget> budgets,
+                                                      const FlexOptions& flex) = 0;
+  /// A selection that was made elsewhere. Throws kInvalidArgument where it breaks KeySelection's
+  /// rules or has not `query_heads` heads.
+  virtual std::unique_ptr<SparseSelection> UploadSelection(const KeySelection& selection,
+                                                           std::int32_t query_heads) = 0;
+
+  /// Makes the index of rows [position, position + rows) of the selection's chunk, in place of the
+  /// last one. position is a multiple of kBlockTokens.
+  virtual void IndexRows(SparseSelection& selection, std::int64_t position, std::int64_t rows) = 0;
+
+  /// As Attention for one sequence of more than 4 rows, but a row at position p sees of keys [0, p]
+  /// only those in the index of its query block: `rows` must be those of the last IndexRows. With
+  /// everything selected the result equals Attention's to rounding.
+  virtual void SparseAttention(ConstMatrixView q, const AttentionShape& shape,
+                               const KvGeometry& geometry, std::int32_t layer,
+                               const SequenceRows& rows, const SparseSelection& selection,
+                               MatrixView out) = 0;
 
   /// out[n, ffn] = silu(gate) * up of gate_up [n, 2 * ffn] f32 (gate first); out compute dtype.
   virtual void SiluMul(ConstMatrixView gate_up, MatrixView out) = 0;

@@ -14,6 +14,7 @@
 #include "longshadow/model_config.h"
 #include "longshadow/sampler.h"
 #include "longshadow/session_kv.h"
+#include "longshadow/sparse_prefill.h"
 
 namespace longshadow {
 
@@ -52,6 +53,10 @@ struct PrefillChunkRequest {
   /// Ascending positions p in (begin, begin + size] whose token's log-probability is wanted
   /// (the row at p - 1 predicts it).
   std::span<const std::int64_t> logprob_positions;
+  /// Null: dense. heads: one a (layer of the stage, query head). Must outlive the call.
+  const SparsePolicy* sparse = nullptr;
+  /// Rows from this position on are dense, also in a sparse chunk: the prompt's last 128.
+  std::int64_t dense_from = INT64_MAX;
 };
 
 struct PrefillChunkResult {
@@ -60,6 +65,7 @@ struct PrefillChunkResult {
   std::vector<std::uint32_t> ranks;  // 1 = top
   std::int64_t engine_micros = 0;    // wall time inside the engine
   std::int64_t attention_micros = 0;
+  SparseStats sparse;  // zeros for a dense chunk
 };
 
 /// One session's part of a decode step.
