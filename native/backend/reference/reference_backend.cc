@@ -140,7 +140,7 @@ class ReferenceBackend final : public Backend {
     throw Error(ErrorCode::kUnsupported, "sparse prefill");
   }
   void SparseAttention(ConstMatrixView, const AttentionShape&, const KvGeometry&, std::int32_t,
-                       const SequenceRows&, const SparseSelection&, MatrixView) override {
+                       const SequenceRows&, SparseSelection&, MatrixView) override {
     throw Error(ErrorCode::kUnsupported, "sparse prefill");
   }
 

@@ -153,10 +153,11 @@ class Backend {
 
   /// As Attention for one sequence of more than 4 rows, but a row at position p sees of keys [0, p]
   /// only those in the index of its query block: `rows` must be those of the last IndexRows. With
-  /// everything selected the result equals Attention's to rounding.
+  /// everything selected the result equals Attention's to rounding. Adds to the selection's
+  /// AttendedKeys.
   virtual void SparseAttention(ConstMatrixView q, const AttentionShape& shape,
                                const KvGeometry& geometry, std::int32_t layer,
-                               const SequenceRows& rows, const SparseSelection& selection,
+                               const SequenceRows& rows, SparseSelection& selection,
                                MatrixView out) = 0;
 
   /// out[n, ffn] = silu(gate) * up of gate_up [n, 2 * ffn] f32 (gate first); out compute dtype.
