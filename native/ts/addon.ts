@@ -122,6 +122,26 @@ export interface SegmentInfo {
   bytes: number;
 }
 
+/** How a prefill session's chunks choose their keys. Resolved at admission: nothing depends on the host. */
+export interface SparsePolicy {
+  /** A chunk that ends at or before this position is dense. */
+  denseBelowTokens: number;
+  /**
+   * [layers of the stage][query heads][4]: pattern (0 dense, 1 A-shape, 2 vertical-slash,
+   * 3 block-sparse, 4 FlexPrefill), columns, distances, tiles; see HeadBudget in sparse_prefill.h.
+   * Copied.
+   */
+  budgets: Float64Array;
+  /** FlexPrefill: share of the attention mass to cover, in (0, 1]. */
+  gamma: number;
+  /** FlexPrefill: most distance of pooled to true attention of a query-aware head. */
+  tau: number;
+  /** FlexPrefill: least key tiles of a query block. */
+  minTiles: number;
+  /** Every n-th (chunk, layer) has one query block computed densely too, for its error; 0: none. */
+  guardInterval: number;
+}
+
 export interface PrefillChunkRequest {
   /** Token ids of this chunk. Not copied: do not mutate until settled. */
   tokenIds: Uint32Array;
@@ -131,6 +151,11 @@ export interface PrefillChunkRequest {
   nextTokenId: number | null;
   /** Ascending positions p in (beginToken, beginToken + length] whose log-probability is wanted. */
   logprobPositions: Float64Array;
+  /**
+   * Rows from this position on are dense in a sparse session too: the prompt's last 128. At or after
+   * beginToken; null for none.
+   */
+  denseFromToken: number | null;
 }
 
 export interface PrefillChunkResult {
@@ -140,7 +165,27 @@ export interface PrefillChunkResult {
   /** 1 = top. */
   ranks: Uint32Array;
   engineMicros: number;
+  /** All of attention, with the sparse part's estimate and index. */
   attentionMicros: number;
+  sparse: SparseStats;
+}
+
+/** What a chunk's sparse layers did; sums over layers and query heads, zeros for a dense chunk. */
+export interface SparseStats {
+  /** By pattern: keys that query blocks of 64 rows attended to. */
+  attendedKeys: Float64Array;
+  /** By pattern: keys that dense attention would have seen in those query blocks. */
+  causalKeys: Float64Array;
+  /** Scores and selection of keys. */
+  estimateMicros: number;
+  indexMicros: number;
+  /** Attention over the selected keys. */
+  attentionMicros: number;
+  /** Query blocks (one query head each) that the guard computed densely too. */
+  guardBlocks: number;
+  /** Of their relative L2 errors |sparse - dense| / |dense|. */
+  guardErrorSum: number;
+  guardErrorMax: number;
 }
 
 export interface SamplingParameters {
@@ -197,11 +242,14 @@ export interface Addon {
   /**
    * Adopts finished segments that are on disk, from position 0 on without a gap: within an origin those
    * that carry its fingerprint, elsewhere those of the key. Others are removed.
+   *
+   * sparse: how its chunks attend, checked at once and copied; null for dense ones.
    */
   openPrefillSession(
     engine: EngineHandle,
     store: ValueStoreHandle,
     key: SessionKey,
+    sparse: SparsePolicy | null,
   ): PrefillSessionHandle;
   prefillSessionSegments(session: PrefillSessionHandle): SegmentInfo[];
   /** onProgress: share of the chunk's work done, (0, 1], at most one pending call at a time. */

@@ -7,6 +7,7 @@ import type {
   PrefillChunkRequest,
   PrefillSessionHandle,
   SessionKey,
+  SparsePolicy,
   ValueStoreHandle,
 } from './addon.js';
 import { toNativeError } from './errors.js';
@@ -45,8 +46,13 @@ export const removeSessionFiles = synchronous(
 );
 
 export const openPrefillSession = synchronous(
-  (addon, engine: EngineHandle, store: ValueStoreHandle, key: SessionKey) =>
-    addon.openPrefillSession(engine, store, key),
+  (
+    addon,
+    engine: EngineHandle,
+    store: ValueStoreHandle,
+    key: SessionKey,
+    sparse: SparsePolicy | null,
+  ) => addon.openPrefillSession(engine, store, key, sparse),
 );
 export const prefillSessionSegments = synchronous((addon, session: PrefillSessionHandle) =>
   addon.prefillSessionSegments(session),

@@ -79,7 +79,7 @@ export function assembleWorker(
 
 function prefillEngine({ engine, valueStore }: EngineHost): PrefillEngine {
   return {
-    open: (key) => openPrefillSession(engine, valueStore, key),
+    open: (key) => openPrefillSession(engine, valueStore, key, null),
     segments: prefillSessionSegments,
     prefillChunk,
     seal: sealPrefillSession,

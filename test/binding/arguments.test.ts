@@ -23,7 +23,7 @@ let scratch: native.DecodeSessionHandle;
 
 before(async () => {
   engine = await native.openEngine({ ...ENGINE_OPTIONS, threads: 2 });
-  prefill = native.openPrefillSession(engine, store.handle, newKey());
+  prefill = native.openPrefillSession(engine, store.handle, newKey(), null);
   scratch = native.openScratchSession(engine);
 });
 after(async () => {
@@ -77,13 +77,13 @@ test('a handle of a wrong type is INVALID_ARGUMENT, never a crash', async () => 
     await refuses('closeEngine', [impostor]);
     await refuses('openScratchSession', [impostor]);
     await refuses('decodeStep', [impostor, []]);
-    await refuses('openPrefillSession', [impostor, store.handle, newKey()]);
+    await refuses('openPrefillSession', [impostor, store.handle, newKey(), null]);
   }
   for (const impostor of [...impostors.slice(0, -1), engine]) {
     await refuses('valueStoreStatus', [impostor]);
     await refuses('valueStoreFreeBytes', [impostor]);
     await refuses('removeSessionFiles', [impostor, newKey().sessionId]);
-    await refuses('openPrefillSession', [engine, impostor, newKey()]);
+    await refuses('openPrefillSession', [engine, impostor, newKey(), null]);
     await refuses('openDecodeSession', [engine, impostor, newKey(), new Uint8Array(1)]);
   }
   for (const name of ['cancel', 'close', 'seal']) {
@@ -113,7 +113,7 @@ test('wrong fields are named and refused', async () => {
     ],
     [
       'openPrefillSession',
-      (change) => [engine, store.handle, { ...newKey(), ...(change as object) }],
+      (change) => [engine, store.handle, { ...newKey(), ...(change as object) }, null],
       {
         sessionId: ['', '../../etc/passwd', 'A'.repeat(32), 'a'.repeat(33), 5],
         epoch: [-1, 2 ** 32, 0.5],
@@ -132,6 +132,7 @@ test('wrong fields are named and refused', async () => {
         tokenIds: [[1, 2], new Int32Array(2), new Uint32Array(), Uint32Array.of(4096), null],
         beginToken: [-1, 0.5, 512, 2 ** 60, undefined],
         nextTokenId: [undefined, -1, 2 ** 32],
+        denseFromToken: [undefined, -1, 0.5, '9'],
         logprobPositions: [null, [1], Float64Array.of(NaN), Float64Array.of(0), Float64Array.of(9)],
       },
     ],
@@ -182,7 +183,7 @@ test('wrong origins are named and refused', async () => {
   assert.ok(open);
   for (const origins of wrong) {
     assert.throws(
-      () => open(engine, store.handle, { ...newKey(), origins }),
+      () => open(engine, store.handle, { ...newKey(), origins }, null),
       (error) => withCode('INVALID_ARGUMENT')(error) && /origins/.test(String(error)),
       JSON.stringify(origins),
     );
@@ -285,7 +286,7 @@ test('closing an engine ends its threads', async () => {
 test('a closed engine refuses work and closes again without complaint', async () => {
   const other = await native.openEngine(ENGINE_OPTIONS);
   const session = native.openScratchSession(other);
-  const ofOther = native.openPrefillSession(other, store.handle, newKey());
+  const ofOther = native.openPrefillSession(other, store.handle, newKey(), null);
   const running = native.appendLogits(session, Uint32Array.of(1, 2), Float64Array.of(1));
   const closing = native.closeEngine(other);
   assert.equal((await running).length, 4096, 'what was queued before still runs');
@@ -293,7 +294,7 @@ test('a closed engine refuses work and closes again without complaint', async ()
   await native.closeEngine(other);
   await refuses('engineInfo', [other]);
   await refuses('openScratchSession', [other]);
-  await refuses('openPrefillSession', [other, store.handle, newKey()]);
+  await refuses('openPrefillSession', [other, store.handle, newKey(), null]);
   await refuses('decodeStep', [other, [greedyItem(session, [1], 0)]]);
   await refuses('appendLogits', [session, Uint32Array.of(1), Float64Array.of(0)]);
   await refuses('sealPrefillSession', [ofOther]);

@@ -33,11 +33,11 @@ const collectGarbage = runInNewContext('gc') as () => void;
 
 test('200 sessions opened and closed leave no mapping, no private page and no file', async () => {
   const key = newKey();
-  const prefill = native.openPrefillSession(engine, store.handle, key);
+  const prefill = native.openPrefillSession(engine, store.handle, key, null);
   const handOff = await prefillAndSeal(prefill, sample.ids, [600]);
   await native.closePrefillSession(prefill);
   for (let i = 0; i < 200; i += 1) {
-    const again = native.openPrefillSession(engine, store.handle, key);
+    const again = native.openPrefillSession(engine, store.handle, key, null);
     const decode = await native.openDecodeSession(engine, store.handle, key, handOff);
     const scratch = native.openScratchSession(engine);
     if (i % 50 === 0) await native.decodeStep(engine, [greedyItem(scratch, [1, 2, 3], 0)]);
@@ -63,7 +63,7 @@ test('handles that are collected without a close free their native part', async 
 });
 
 async function openAndForget(): Promise<void> {
-  const prefill = native.openPrefillSession(engine, store.handle, newKey());
+  const prefill = native.openPrefillSession(engine, store.handle, newKey(), null);
   await native.prefillChunk(prefill, chunkRequest(sample.ids, 0, 512), ignoreProgress);
   const scratch = native.openScratchSession(engine);
   await native.decodeStep(engine, [greedyItem(scratch, [1], 0)]);

@@ -70,6 +70,7 @@ export function chunkRequest(
     beginToken,
     nextTokenId: null,
     logprobPositions: new Float64Array(),
+    denseFromToken: null,
     ...changes,
   };
 }

@@ -34,7 +34,7 @@ test('a prompt prefilled in chunks, sealed and handed off is answered', async ()
   const promptEnd = short.answer_positions[0] ?? 0;
   const key = newKey();
   const before = native.engineCounters(engine);
-  const prefill = native.openPrefillSession(engine, store.handle, key);
+  const prefill = native.openPrefillSession(engine, store.handle, key, null);
   const handOff = await prefillAndSeal(prefill, short.ids, [512, 1536, promptEnd]);
   assert.deepEqual(
     native
@@ -62,7 +62,7 @@ test('a prompt prefilled in chunks, sealed and handed off is answered', async ()
 });
 
 test('log-probabilities of prompt tokens come back for the positions asked for', async () => {
-  const prefill = native.openPrefillSession(engine, store.handle, newKey());
+  const prefill = native.openPrefillSession(engine, store.handle, newKey(), null);
   const promptEnd = short.answer_positions[0] ?? 0;
   await native.prefillChunk(prefill, chunkRequest(short.ids, 0, 1536), ignoreProgress);
   const { logprobs, ranks, segment } = await native.prefillChunk(
@@ -83,7 +83,7 @@ test('log-probabilities of prompt tokens come back for the positions asked for',
 });
 
 test('the event loop stays free during a long prefill, and progress arrives', async () => {
-  const prefill = native.openPrefillSession(engine, store.handle, newKey());
+  const prefill = native.openPrefillSession(engine, store.handle, newKey(), null);
   const shares: number[] = [];
   let ticks = 0;
   const ticking = setInterval(() => (ticks += 1), 5);
@@ -112,7 +112,7 @@ test('the event loop stays free during a long prefill, and progress arrives', as
 
 test('a chunk cancelled in the middle rejects within 500 ms and leaves nothing', async () => {
   const files = store.status().files;
-  const prefill = native.openPrefillSession(engine, store.handle, newKey());
+  const prefill = native.openPrefillSession(engine, store.handle, newKey(), null);
   let cancelledAt = 0;
   const running = native.prefillChunk(prefill, chunkRequest(long.ids, 0, long.ids.length), () => {
     if (cancelledAt !== 0) return;
@@ -128,8 +128,8 @@ test('a chunk cancelled in the middle rejects within 500 ms and leaves nothing',
 });
 
 test('work that waits behind another session is cancelled without waiting', async () => {
-  const first = native.openPrefillSession(engine, store.handle, newKey());
-  const second = native.openPrefillSession(engine, store.handle, newKey());
+  const first = native.openPrefillSession(engine, store.handle, newKey(), null);
+  const second = native.openPrefillSession(engine, store.handle, newKey(), null);
   const order: string[] = [];
   const running = native
     .prefillChunk(first, chunkRequest(long.ids, 0, 2048), ignoreProgress)
@@ -146,7 +146,7 @@ test('work that waits behind another session is cancelled without waiting', asyn
 });
 
 test('closing during a chunk lets it end, and then frees', async () => {
-  const prefill = native.openPrefillSession(engine, store.handle, newKey());
+  const prefill = native.openPrefillSession(engine, store.handle, newKey(), null);
   const running = native.prefillChunk(prefill, chunkRequest(short.ids, 0, 512), ignoreProgress);
   const closing = native.closePrefillSession(prefill);
   await assert.rejects(
@@ -161,16 +161,16 @@ test('closing during a chunk lets it end, and then frees', async () => {
 
 test('a new prefill session adopts the segments of an earlier one', async () => {
   const key = newKey();
-  const first = native.openPrefillSession(engine, store.handle, key);
+  const first = native.openPrefillSession(engine, store.handle, key, null);
   await native.prefillChunk(first, chunkRequest(short.ids, 0, 1024), ignoreProgress);
   await native.closePrefillSession(first);
-  const second = native.openPrefillSession(engine, store.handle, key);
+  const second = native.openPrefillSession(engine, store.handle, key, null);
   const segments = native.prefillSessionSegments(second);
   assert.deepEqual(
     segments.map(({ endToken }) => endToken),
     [1024],
   );
-  const newer = native.openPrefillSession(engine, store.handle, { ...key, epoch: 2 });
+  const newer = native.openPrefillSession(engine, store.handle, { ...key, epoch: 2 }, null);
   assert.deepEqual(native.prefillSessionSegments(newer), []);
   await native.closePrefillSession(second);
   await native.closePrefillSession(newer);
@@ -180,7 +180,7 @@ test('a session goes on from segments that another one made', async () => {
   const promptEnd = short.answer_positions[0] ?? 0;
   const answer = short.answer_positions.map((position) => short.ids[position]);
   const maker = newKey();
-  const first = native.openPrefillSession(engine, store.handle, maker);
+  const first = native.openPrefillSession(engine, store.handle, maker, null);
   await native.prefillChunk(first, chunkRequest(short.ids, 0, 1024), ignoreProgress);
   await native.closePrefillSession(first);
   const own = { ...newKey(), epoch: 4 };
@@ -193,7 +193,7 @@ test('a session goes on from segments that another one made', async () => {
     );
   }
   const origins = [{ beginToken: 0, endToken: 1024, fingerprint: maker.fingerprint }];
-  const second = native.openPrefillSession(engine, store.handle, { ...own, origins });
+  const second = native.openPrefillSession(engine, store.handle, { ...own, origins }, null);
   await native.prefillChunk(second, chunkRequest(short.ids, 1024, promptEnd), ignoreProgress);
   const handOff = await native.sealPrefillSession(second);
   await native.closePrefillSession(second);
@@ -206,7 +206,7 @@ test('a session goes on from segments that another one made', async () => {
 
 test('an item of a closed session fails alone', async () => {
   const key = newKey();
-  const prefill = native.openPrefillSession(engine, store.handle, key);
+  const prefill = native.openPrefillSession(engine, store.handle, key, null);
   const handOff = await prefillAndSeal(prefill, short.ids, [600]);
   const open = await native.openDecodeSession(engine, store.handle, key, handOff);
   const closed = await native.openDecodeSession(engine, store.handle, key, handOff);
@@ -250,7 +250,7 @@ test('forced tokens and targets of an appended turn come back with their ranks',
 
 test('a damaged hand-off, or one of another key, is DATA_LOSS', async () => {
   const key = newKey();
-  const prefill = native.openPrefillSession(engine, store.handle, key);
+  const prefill = native.openPrefillSession(engine, store.handle, key, null);
   const handOff = await prefillAndSeal(prefill, short.ids, [512]);
   await native.closePrefillSession(prefill);
   const flipped = handOff.map((byte, i) => (i === handOff.length - 1 ? byte ^ 1 : byte));

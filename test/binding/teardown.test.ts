@@ -17,7 +17,7 @@ const PRELUDE = `
   const [, long] = f.needleSamples();
   const startChunk = async () => {
     const engine = await native.openEngine(f.ENGINE_OPTIONS);
-    const session = native.openPrefillSession(engine, store.handle, f.newKey());
+    const session = native.openPrefillSession(engine, store.handle, f.newKey(), null);
     let failed;
     const work = new Promise((resolve) => {
       native.prefillChunk(session, f.chunkRequest(long.ids, 0, 8192), resolve)

@@ -172,6 +172,7 @@ export class PrefillJobs {
       beginToken,
       nextTokenId: job.nextTokenId,
       logprobPositions: wantedPositions(job),
+      denseFromToken: null,
     };
     const result = await this.#interruptible(session, job, () =>
       engine.prefillChunk(session.handle, request, (share) => {

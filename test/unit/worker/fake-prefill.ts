@@ -6,6 +6,7 @@ import {
   type PrefillSessionHandle,
   type SegmentInfo,
   type SessionKey,
+  type SparseStats,
 } from '../../../native/ts/index.js';
 import {
   type PrefillJob,
@@ -21,6 +22,18 @@ import { PrefillSessions } from '../../../services/worker/prefill/prefill-sessio
 
 export const SESSION = 'a'.repeat(32);
 export const MODEL = 'b'.repeat(32);
+
+/** Of a dense chunk. */
+const NO_SPARSE_STATS: SparseStats = {
+  attendedKeys: new Float64Array(5),
+  causalKeys: new Float64Array(5),
+  estimateMicros: 0,
+  indexMicros: 0,
+  attentionMicros: 0,
+  guardBlocks: 0,
+  guardErrorSum: 0,
+  guardErrorMax: 0,
+};
 
 interface Chunk {
   readonly request: PrefillChunkRequest;
@@ -92,6 +105,7 @@ export function makeWorld() {
             ranks: new Uint32Array(logprobPositions.length).fill(4),
             engineMicros: 2000,
             attentionMicros: 500,
+            sparse: NO_SPARSE_STATS,
           });
         };
         chunks.push({ request, progress, finish, fail: reject });
