@@ -1,0 +1,23 @@
+#include <utility>
+
+#include "longshadow/sparse_selection.h"
+
+namespace longshadow {
+
+HostSelection::HostSelection(KeySelection selection)
+    : keys(std::move(selection)), attended_keys(keys.heads.size(), 0) {}
+
+void HostSelection::CountAttended() {
+  for (std::size_t head = 0; head < attended_keys.size(); ++head) {
+    const auto first = static_cast<std::int64_t>(head) * index.blocks;
+    const std::int64_t last = first + index.blocks;
+    if (index.blocks == 0) return;
+    std::int64_t& sum = attended_keys[head];
+    sum += index.column_offsets[last] - index.column_offsets[first];
+    for (std::int64_t i = index.range_offsets[first]; i < index.range_offsets[last]; ++i) {
+      sum += index.ranges[i].end - index.ranges[i].begin;
+    }
+  }
+}
+
+}  // namespace longshadow

@@ -1,0 +1,65 @@
+#include "sparse/slash_tile_counter.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "longshadow/sparse_prefill.h"
+
+namespace longshadow {
+namespace {
+
+constexpr int kWordBits = 64;
+
+}  // namespace
+
+NumberSet::NumberSet(std::int64_t bound) {
+  std::int64_t size = bound;
+  do {
+    size = size / kWordBits + 1;  // LargestBelow may look at the word of the bound itself
+    levels_.emplace_back(static_cast<std::size_t>(size), 0U);
+  } while (size > 1);
+}
+
+void NumberSet::Insert(std::int64_t number) {
+  for (auto& level : levels_) {
+    level[number / kWordBits] |= std::uint64_t{1} << (number % kWordBits);
+    number /= kWordBits;
+  }
+}
+
+std::int64_t NumberSet::LargestBelow(std::int64_t limit) const {
+  for (std::size_t up = 0; up < levels_.size(); ++up) {
+    const std::int64_t word = limit / kWordBits;
+    const std::uint64_t below = (std::uint64_t{1} << (limit % kWordBits)) - 1;
+    const std::uint64_t found = levels_[up][word] & below;
+    limit = word;
+    if (found == 0) continue;
+    std::int64_t number = word * kWordBits + std::bit_width(found) - 1;
+    while (up-- > 0) {
+      number = number * kWordBits + std::bit_width(levels_[up][number]) - 1;
+    }
+    return number;
+  }
+  return -1;
+}
+
+// Where SweepDistances ends a tile at `end`, here is its nearest distance, position + 64 - end: a
+// distance that is nearer than the last tile's nearest adds a tile, whose nearest is 64 less where
+// that suffices, else that distance. Positions are left out: far from the start they shift all
+// alike.
+void SlashTileCounter::Insert(std::int64_t distance) {
+  distances_.Insert(distance);
+  const auto hit = std::partition_point(tiles_.begin(), tiles_.end(),
+                                        [&](const Tile& tile) { return tile.nearest > distance; });
+  // Unless the tile begins a run, it lies where it does for any of its distances.
+  if (hit != tiles_.end() && (!hit->begins_run || hit->nearest == distance)) return;
+  tiles_.erase(hit, tiles_.end());
+  for (std::int64_t next = distance; next >= 0;) {
+    const std::int64_t joined = tiles_.empty() ? -1 : tiles_.back().nearest - kBlockTokens;
+    const bool begins_run = tiles_.empty() || next < joined;
+    tiles_.push_back({begins_run ? next : joined, begins_run});
+    next = tiles_.back().nearest <= 0 ? -1 : distances_.LargestBelow(tiles_.back().nearest);
+  }
+}
+
+}  // namespace longshadow
