@@ -1,0 +1,86 @@
+import { createHash } from 'node:crypto';
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  DEFAULT_HEAD_PATTERN,
+  type HeadPattern,
+  type ModelPatterns,
+} from '../../domain/head-pattern.js';
+import { ServingError } from '../../domain/serving-error.js';
+import { parsePatterns } from './parse-patterns.js';
+
+/** In the model's folder. */
+export const PATTERNS_FILE = 'minference.json';
+/** The largest published file has 0.3 MiB. */
+const MAX_BYTES = 2 ** 23;
+
+/** A model's patterns as a process read them at its start. */
+export interface LoadedPatterns {
+  readonly patterns: ModelPatterns;
+  /** Of what the patterns say, however the file is written: 64 hex digits. */
+  readonly sha256: string;
+  /** Null: there is no file, and every head has the default pattern. */
+  readonly path: string | null;
+}
+
+/**
+ * Reads the patterns of a model: from `file`, or from minference.json in its folder if it is there.
+ * @throws ServingError MODEL_INVALID saying what to change in which file
+ */
+export async function loadPatterns(
+  modelDirectory: string,
+  file: string | null,
+): Promise<LoadedPatterns> {
+  const path = file ?? join(modelDirectory, PATTERNS_FILE);
+  const text = await readText(path, file !== null);
+  if (text === null) return { patterns: [], sha256: patternsSha256([]), path: null };
+  const patterns = parsePatterns(text, path);
+  return { patterns, sha256: patternsSha256(patterns), path };
+}
+
+/** Over the heads whose pattern is not the default, in order: no file and an empty one are the same. */
+export function patternsSha256(patterns: ModelPatterns): string {
+  const heads = patterns.flatMap((layer, place) =>
+    [...layer]
+      .filter(([, pattern]) => !isDefault(pattern))
+      .sort(([a], [b]) => a - b)
+      .map(([head, { pattern, columns, distances, tiles }]) => [
+        ...[place, head, pattern, columns, distances, tiles],
+      ]),
+  );
+  return createHash('sha256').update(JSON.stringify(heads)).digest('hex');
+}
+
+function isDefault({ pattern, columns, distances, tiles }: HeadPattern): boolean {
+  const other = DEFAULT_HEAD_PATTERN;
+  return (
+    pattern === other.pattern &&
+    columns === other.columns &&
+    distances === other.distances &&
+    tiles === other.tiles
+  );
+}
+
+/** @returns null if there is none and there need not be one */
+async function readText(path: string, mustBeThere: boolean): Promise<string | null> {
+  const refused = (why: string): ServingError =>
+    new ServingError('MODEL_INVALID', `pattern file ${path}: ${why}`);
+  try {
+    const file = await open(path, 'r');
+    try {
+      const stats = await file.stat();
+      if (!stats.isFile()) throw refused('is not a regular file; give a file');
+      if (stats.size > MAX_BYTES) {
+        throw refused(`is longer than ${String(MAX_BYTES)} bytes; give a pattern file`);
+      }
+      return await file.readFile('utf8');
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (error instanceof ServingError) throw error;
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' && !mustBeThere) return null;
+    throw refused(`${message}; give a file that can be read`);
+  }
+}
