@@ -1,10 +1,11 @@
 #include "reference_attention.h"
 
-#include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 #include "elements.h"
+#include "reference_row_attention.h"
 
 namespace longshadow {
 namespace {
@@ -59,61 +60,6 @@ void RopeRow(const ConstMatrixView& qkv, std::int64_t row, const AttentionShape&
   }
 }
 
-/// Keys and values of one kv head of a sequence.
-struct HeadCache {
-  const KvGeometry& geometry;
-  const KvPages& pages;
-  std::int32_t layer;
-  std::int32_t kv_head;
-
-  void LoadKey(std::int64_t position, std::span<double> values) const {
-    const PlaneRow row = FindRow(pages.k, geometry, layer, kv_head, position);
-    LoadElements(row.plane, geometry.dtype, row.first, values);
-  }
-  void LoadValue(std::int64_t position, std::span<double> values) const {
-    const PlaneRow row = FindRow(pages.v, geometry, layer, kv_head, position);
-    LoadElements(row.plane, geometry.dtype, row.first, values);
-  }
-};
-
-/// Softmax weights of one query [head_dim] over keys [0, position].
-std::vector<double> AttentionWeights(std::span<const double> query, double scale,
-                                     const HeadCache& cache, std::int64_t position) {
-  std::vector<double> weights(static_cast<std::size_t>(position + 1));
-  std::vector<double> key(query.size());
-  for (std::int64_t k = 0; k <= position; ++k) {
-    cache.LoadKey(k, key);
-    double dot = 0;
-    for (std::size_t i = 0; i < query.size(); ++i) dot += query[i] * key[i];
-    weights[static_cast<std::size_t>(k)] = dot * scale;
-  }
-  const double largest = *std::max_element(weights.begin(), weights.end());
-  double sum = 0;
-  for (double& weight : weights) sum += weight = std::exp(weight - largest);
-  for (double& weight : weights) weight /= sum;
-  return weights;
-}
-
-void AttendRow(const ConstMatrixView& q, std::int64_t row, std::int32_t head,
-               const AttentionShape& shape, const HeadCache& cache, std::int64_t position,
-               const MatrixView& out) {
-  const std::int64_t column = std::int64_t{head} * shape.head_dim;
-  std::vector<double> query(static_cast<std::size_t>(shape.head_dim));
-  LoadElements(q.data, q.dtype, row * q.stride + column, query);
-  const auto weights = AttentionWeights(query, static_cast<double>(shape.scale), cache, position);
-  std::vector<double> value(query.size());
-  std::vector<double> sum(query.size());
-  for (std::int64_t k = 0; k <= position; ++k) {
-    cache.LoadValue(k, value);
-    for (std::size_t i = 0; i < sum.size(); ++i) {
-      sum[i] += weights[static_cast<std::size_t>(k)] * value[i];
-    }
-  }
-  for (std::size_t i = 0; i < sum.size(); ++i) {
-    Put(out, row, column + static_cast<std::int64_t>(i), sum[i]);
-  }
-}
-
 }  // namespace
 
 void ReferenceRopeAndStore(const ConstMatrixView& qkv, const AttentionShape& shape,
@@ -131,11 +77,15 @@ void ReferenceAttention(const ConstMatrixView& q, const AttentionShape& shape,
                         const KvGeometry& geometry, std::int32_t layer,
                         std::span<const SequenceRows> sequences, const MatrixView& out) {
   for (const SequenceRows& sequence : sequences) {
+    std::vector<std::int64_t> keys(static_cast<std::size_t>(sequence.position + sequence.rows));
+    std::iota(keys.begin(), keys.end(), 0);
     for (std::int64_t i = 0; i < sequence.rows; ++i) {
+      const auto visible =
+          std::span(keys).first(static_cast<std::size_t>(sequence.position + i + 1));
       for (std::int32_t head = 0; head < shape.query_heads; ++head) {
         const std::int32_t kv_head = head / (shape.query_heads / shape.kv_heads);
         AttendRow(q, sequence.row_begin + i, head, shape,
-                  {geometry, sequence.pages, layer, kv_head}, sequence.position + i, out);
+                  {geometry, sequence.pages, layer, kv_head}, visible, out);
       }
     }
   }
