@@ -9,6 +9,7 @@
 #include "elements.h"
 #include "longshadow/error.h"
 #include "reference_attention.h"
+#include "reference_sparse.h"
 
 namespace longshadow {
 namespace {
@@ -122,26 +123,33 @@ class ReferenceBackend final : public Backend {
     ReferenceAttention(q, shape, geometry, layer, sequences, out);
   }
 
-  void EstimateLines(ConstMatrixView, const AttentionShape&, const KvGeometry&, std::int32_t,
-                     const SequenceRows&, std::span<const std::int32_t>,
-                     std::span<const LineScores>) override {
-    throw Error(ErrorCode::kUnsupported, "sparse prefill");
+  void EstimateLines(ConstMatrixView q, const AttentionShape& shape, const KvGeometry& geometry,
+                     std::int32_t layer, const SequenceRows& rows,
+                     std::span<const std::int32_t> heads,
+                     std::span<const LineScores> scores) override {
+    ReferenceEstimateLines(q, shape, geometry, layer, rows, heads, scores);
   }
-  std::unique_ptr<SparseSelection> SelectKeys(ConstMatrixView, const AttentionShape&,
-                                              const KvGeometry&, std::int32_t, const SequenceRows&,
-                                              std::span<const HeadBudget>,
-                                              const FlexOptions&) override {
-    throw Error(ErrorCode::kUnsupported, "sparse prefill");
+  std::unique_ptr<SparseSelection> SelectKeys(ConstMatrixView q, const AttentionShape& shape,
+                                              const KvGeometry& geometry, std::int32_t layer,
+                                              const SequenceRows& chunk,
+                                              std::span<const HeadBudget> budgets,
+                                              const FlexOptions& flex) override {
+    return ReferenceSelectKeys(q, shape, geometry, layer, chunk, budgets, flex);
   }
-  std::unique_ptr<SparseSelection> UploadSelection(const KeySelection&, std::int32_t) override {
-    throw Error(ErrorCode::kUnsupported, "sparse prefill");
+  std::unique_ptr<SparseSelection> UploadSelection(const KeySelection& selection,
+                                                   std::int32_t query_heads) override {
+    CheckSelection(selection, query_heads);
+    return std::make_unique<HostSelection>(selection);
   }
-  void IndexRows(SparseSelection&, std::int64_t, std::int64_t) override {
-    throw Error(ErrorCode::kUnsupported, "sparse prefill");
+  void IndexRows(SparseSelection& selection, std::int64_t position, std::int64_t rows) override {
+    auto& host = static_cast<HostSelection&>(selection);
+    host.index = BuildIndex(host.keys, position, rows);
   }
-  void SparseAttention(ConstMatrixView, const AttentionShape&, const KvGeometry&, std::int32_t,
-                       const SequenceRows&, SparseSelection&, MatrixView) override {
-    throw Error(ErrorCode::kUnsupported, "sparse prefill");
+  void SparseAttention(ConstMatrixView q, const AttentionShape& shape, const KvGeometry& geometry,
+                       std::int32_t layer, const SequenceRows& rows, SparseSelection& selection,
+                       MatrixView out) override {
+    ReferenceSparseAttention(q, shape, geometry, layer, rows,
+                             static_cast<HostSelection&>(selection), out);
   }
 
   void SiluMul(ConstMatrixView gate_up, MatrixView out) override {
