@@ -1,4 +1,4 @@
-import { planPrefillChunks } from '../../services/router/plan/plan-prefill-chunks.js';
+import { planPrefillChunks } from '../../services/domain/plan-prefill-chunks.js';
 import type { TokenRange } from '../../services/domain/token-range.js';
 import { IS_LONG } from './fault-random.js';
 import { needleSample } from './needle-samples.js';

@@ -1,6 +1,6 @@
 import type { FleetMember } from '../../domain/fleet.js';
 import { ServingError } from '../../domain/serving-error.js';
-import { CUT_ALIGNMENT_TOKENS } from '../plan/plan-prefill-chunks.js';
+import { CUT_ALIGNMENT_TOKENS } from '../../domain/plan-prefill-chunks.js';
 import { FLEET_RETRY_MS } from './served-model.js';
 
 /** A worker, and a decode on the same host that can map its segments. */

@@ -5,7 +5,7 @@ import { sessionFingerprint } from '../../platform/fingerprint.js';
 import { reserveEvicting } from '../admission/evict-kept.js';
 import { storeFull } from '../admission/reserve-lane.js';
 import { sharableBytes } from '../admission/shared-segments.js';
-import { nextCut } from '../plan/plan-prefill-chunks.js';
+import { nextCut } from '../../domain/plan-prefill-chunks.js';
 import type { DriveDeps } from './drive-deps.js';
 import { renewLease } from './renew-lease.js';
 import { linkSegments } from './reuse-segments.js';

@@ -1,6 +1,6 @@
 import type { TokenRange } from '../../domain/token-range.js';
 import { extendPrefixChain, prefixChainStart } from '../../platform/prefix-chain.js';
-import { nextCut } from '../plan/plan-prefill-chunks.js';
+import { nextCut } from '../../domain/plan-prefill-chunks.js';
 import type { DrivenSession } from './driven-session.js';
 import { originsOf } from './reuse-segments.js';
 

@@ -1,7 +1,7 @@
 import type { PrefixDonor } from '../../domain/session-store.js';
 import type { TokenRange } from '../../domain/token-range.js';
 import { extendPrefixChain, prefixChainStart } from '../../platform/prefix-chain.js';
-import { clipPromptLogprobs, nextCut } from '../plan/plan-prefill-chunks.js';
+import { clipPromptLogprobs, nextCut } from '../../domain/plan-prefill-chunks.js';
 import type { DrivenSession } from './driven-session.js';
 
 /**

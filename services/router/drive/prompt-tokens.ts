@@ -1,6 +1,6 @@
 import type { TokenIdStore } from '../../domain/session-store.js';
 import type { TokenRange } from '../../domain/token-range.js';
-import { nextChunk, type CutRule, type PlanState } from '../plan/plan-prefill-chunks.js';
+import { nextChunk, type CutRule, type PlanState } from '../../domain/plan-prefill-chunks.js';
 import { TokenBuffer } from './token-buffer.js';
 
 /**

@@ -3,7 +3,7 @@ import { ServingError } from '../../domain/serving-error.js';
 import type { TurnRecord } from '../../domain/session-record.js';
 import type { TokenRange } from '../../domain/token-range.js';
 import { chargedTokens, shareOf } from '../admission/charged-tokens.js';
-import { clipPromptLogprobs, nextChunk } from '../plan/plan-prefill-chunks.js';
+import { clipPromptLogprobs, nextChunk } from '../../domain/plan-prefill-chunks.js';
 import type { DrivenSession } from './driven-session.js';
 import { reserveOwnRoom } from './own-room.js';
 import type { PrefixReuse } from './prefix-reuse.js';

@@ -1,4 +1,4 @@
-import type { TokenRange } from '../../domain/token-range.js';
+import type { TokenRange } from './token-range.js';
 
 /** Which hardware the cuts are made for. */
 export type CutRule = 'cpu' | 'gpu';

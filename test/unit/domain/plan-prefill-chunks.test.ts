@@ -1,7 +1,7 @@
-import assert from '../../../support/assert.js';
+import assert from '../../support/assert.js';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import type { TokenRange } from '../../../../services/domain/token-range.js';
+import type { TokenRange } from '../../../services/domain/token-range.js';
 import {
   clipPromptLogprobs,
   type CutRule,
@@ -9,7 +9,7 @@ import {
   nextCut,
   planPrefillChunks,
   tailBegin,
-} from '../../../../services/router/plan/plan-prefill-chunks.js';
+} from '../../../services/domain/plan-prefill-chunks.js';
 
 const rule = fc.constantFrom<CutRule>('cpu', 'gpu');
 const length = fc.oneof(fc.integer({ min: 1, max: 6_000 }), fc.integer({ min: 1, max: 1_100_000 }));
