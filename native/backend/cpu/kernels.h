@@ -86,6 +86,17 @@ struct RopeRowArgs {
   std::int32_t head_dim = 0;
 };
 
+/// out[d] = factor * the sum of `count` rows' element d, added in ascending order.
+struct MeanArgs {
+  const void* rows = nullptr;  // f32 or bf16
+  bool bf16 = false;
+  std::int64_t stride = 0;  // elements between rows
+  std::int64_t count = 0;
+  std::int64_t dim = 0;
+  float factor = 0;
+  float* out = nullptr;  // [dim]
+};
+
 struct Kernels {
   const char* name;
   void (*gemm_f32)(const GemmArgs& args);
@@ -102,6 +113,9 @@ struct Kernels {
   double (*sum_exp)(const float* x, float max, std::int64_t n);
   /// How many of x are greater than `value`.
   std::int64_t (*count_greater)(const float* x, float value, std::int64_t n);
+  void (*mean_rows)(const MeanArgs& args);
+  /// In place, n > 0. A NaN makes every element NaN.
+  void (*softmax)(float* x, std::int64_t n);
   std::int64_t (*prefill_scratch_bytes)(std::int32_t head_dim, std::int32_t heads);
   void (*prefill)(const PrefillArgs& args);
   std::int64_t (*decode_scratch_bytes)(std::int32_t head_dim, std::int32_t queries);

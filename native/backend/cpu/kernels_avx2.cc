@@ -1,6 +1,7 @@
 // The instruction set "avx2". Compiled with its own -m flags; see CMakeLists.txt.
 #include "simd_avx2.h"
 // The kernels below are written against it.
+#include "block_kernels.h"
 #include "decode_f32_kernel.h"
 #include "gemm_kernels.h"
 #include "kernels.h"
@@ -29,6 +30,8 @@ constexpr Kernels kKernels = {
     .max = MaxOf,
     .sum_exp = SumExp,
     .count_greater = CountAbove,
+    .mean_rows = MeanRows,
+    .softmax = Softmax,
     .prefill_scratch_bytes = PrefillBytes,
     .prefill = PrefillF32,
     .decode_scratch_bytes = DecodeBytes,

@@ -2,6 +2,7 @@
 #define LONGSHADOW_BF16_DOT 1
 #include "simd_avx512.h"
 // The kernels below are written against it.
+#include "block_kernels.h"
 #include "decode_f32_kernel.h"
 #include "gemm_kernels.h"
 #include "kernels.h"
@@ -33,6 +34,8 @@ constexpr Kernels kKernels = {
     .max = MaxOf,
     .sum_exp = SumExp,
     .count_greater = CountAbove,
+    .mean_rows = MeanRows,
+    .softmax = Softmax,
     .prefill_scratch_bytes = PrefillBytes,
     .prefill = PrefillBf16,
     .decode_scratch_bytes = DecodeBytes,

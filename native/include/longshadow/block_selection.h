@@ -1,0 +1,102 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "longshadow/sparse_prefill.h"
+
+/// The device-free middle of the patterns that choose whole key blocks: kBlockSparse, and kFlex
+/// (FlexPrefill, arXiv:2502.20766). Backends on the host use it as it is; a device backend
+/// implements the same rules. All of it is deterministic; of equal scores the lower index wins.
+///
+/// FlexPrefill's paper has blocks of 128 and takes the last 128 queries as the block that stands
+/// for all; here blocks have kBlockTokens = 64 keys, and the last min(64, rows) queries stand for
+/// all, so that one estimate (Backend::EstimateLines) serves every pattern.
+namespace longshadow {
+
+/// Key blocks of a query block where a kBlockSparse head names no number (MInference's).
+inline constexpr std::int64_t kDefaultBlockTiles = 100;
+
+/// Rows of a chunk in query blocks. Both numbers of blocks count from 0: key blocks from key 0 on,
+/// query blocks from the chunk's first row on.
+struct ChunkBlocks {
+  std::int64_t position = 0;  // of the chunk's first row, a multiple of kBlockTokens
+  std::int64_t rows = 0;      // at least 1
+
+  std::int64_t Queries() const { return (rows + kBlockTokens - 1) / kBlockTokens; }
+  /// Key blocks so far, the chunk's own included.
+  std::int64_t Keys() const { return position / kBlockTokens + Queries(); }
+  /// Key blocks that query block i sees, its own the last of them.
+  std::int64_t Visible(std::int64_t i) const { return position / kBlockTokens + i + 1; }
+};
+
+/// Takes query block i's scores of the key blocks [0, Visible(i)); they end with the call.
+using VisitBlockRow = std::function<void(std::int64_t i, std::span<const float> scores)>;
+/// Calls the visitor for every query block, ascending. Each call gives the same bits; nothing
+/// needs more than a few rows at a time.
+using BlockRows = std::function<void(const VisitBlockRow& visit)>;
+
+/// kBlockSparse: of each query block, the `tiles` key blocks (0: kDefaultBlockTiles) of largest
+/// score; block 0 and the query block's own are among them (its own alone where tiles is 1).
+/// A head that has a NaN score is dense.
+HeadSelection LargestBlocks(const ChunkBlocks& chunk, const BlockRows& scores, std::int64_t tiles);
+
+/// What the estimate's rows say of a head, summed over blocks of 64 and over the rows.
+struct FlexMasses {
+  std::vector<float> vertical;  // [Keys()], of key blocks
+  std::vector<float> slash;     // [Keys()], of distances [64 s, 64 s + 64)
+  /// Blocks that hold as many keys (distances) as it takes to cover gamma of the mass.
+  std::int64_t vertical_blocks = 0;
+  std::int64_t slash_blocks = 0;
+};
+
+/// lines: of Backend::EstimateLines, both spans as long as the keys.
+FlexMasses SumMasses(const LineScores& lines, float gamma);
+
+/// How many of the largest masses it takes to reach `share` of their sum: with share 1, all that
+/// are not zero. Linear in masses.
+std::int64_t CountForMass(std::span<const float> masses, float share);
+
+/// Jensen-Shannon distance of two distributions, sqrt(0.5 sum e ln(e/m) + 0.5 sum p ln(p/m)) with
+/// m = (e + p) / 2 and 0 ln 0 = 0: from 0 to sqrt(ln 2). NaN where an input is.
+double JensenShannonDistance(std::span<const float> e, std::span<const float> p);
+
+/// FlexPrefill's choice of key blocks for a vertical-slash head: the vertical_blocks key blocks and
+/// slash_blocks distance blocks of largest mass (each at least min_tiles and at most the budget),
+/// key block 0 and distance block 0 among them. A key block serves every query block at or after
+/// it, a distance block s the pairs (i, i - s): as in the paper, although the distances of a block
+/// reach into key block i - s - 1 too. A query block that gets more than tiles (0: no limit) keeps
+/// those of largest vertical[b] + slash[i - b], with block 0 and its own.
+HeadSelection VerticalSlashBlocks(const ChunkBlocks& chunk, const FlexMasses& masses,
+                                  std::int64_t min_tiles, std::int64_t tiles);
+
+/// FlexPrefill's choice for a query-aware head: the entries of largest probability over all query
+/// blocks together while they sum to no more than gamma * Queries(); with them the min_tiles
+/// vertical and distance blocks of VerticalSlashBlocks. A query block that gets more than tiles (0:
+/// no limit) keeps its most probable ones, with block 0 and its own.
+/// probabilities: rows of softmax. A head that has a NaN there is dense.
+HeadSelection QueryAwareBlocks(const ChunkBlocks& chunk, const BlockRows& probabilities,
+                               const FlexMasses& masses, const FlexOptions& options,
+                               std::int64_t tiles);
+
+/// What a backend measures of a kFlex head.
+struct FlexEstimate {
+  LineScores lines;  // of the chunk's last `line_rows` rows
+  std::int64_t line_rows = 0;
+  /// softmax(scale mean(those rows' queries) . mean(keys of block)), [Keys()].
+  std::span<const float> pooled;
+  /// Rows of softmax(scale mean(queries of block) . mean(keys of block)).
+  BlockRows probabilities;
+};
+
+/// kFlex: query-aware where the pooled estimate is nearer than tau to the true mass of key blocks,
+/// else vertical-slash. A head that has a NaN in its estimate is dense.
+HeadSelection FlexBlocks(const ChunkBlocks& chunk, const FlexEstimate& estimate,
+                         const HeadBudget& budget, const FlexOptions& options);
+
+/// Throws kInvalidArgument unless gamma is in [0, 1], tau is not negative, nor min_tiles.
+void CheckFlexOptions(const FlexOptions& options);
+
+}  // namespace longshadow
