@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "longshadow/error.h"
+#include "reference_block_selection.h"
 #include "reference_row_attention.h"
 
 namespace longshadow {
@@ -85,7 +86,7 @@ HeadSelection SelectVerticalSlash(const ChunkView& chunk, std::int32_t head,
 }
 
 HeadSelection SelectHead(const ChunkView& chunk, std::int32_t head, const HeadBudget& budget,
-                         const FlexOptions&) {
+                         const FlexOptions& flex) {
   switch (budget.pattern) {
     case HeadPattern::kDense:
       return {};
@@ -94,9 +95,9 @@ HeadSelection SelectHead(const ChunkView& chunk, std::int32_t head, const HeadBu
     case HeadPattern::kVerticalSlash:
       return SelectVerticalSlash(chunk, head, budget);
     case HeadPattern::kBlockSparse:
-      throw Error(ErrorCode::kUnsupported, "reference backend: block-sparse heads");
     case HeadPattern::kFlex:
-      throw Error(ErrorCode::kUnsupported, "reference backend: FlexPrefill heads");
+      return ReferenceSelectBlocks(chunk.q, chunk.shape, chunk.geometry, chunk.layer, chunk.rows,
+                                   head, budget, flex);
   }
   throw Error(ErrorCode::kInternal, "reference backend: a head pattern without a name");
 }
