@@ -19,15 +19,17 @@ void CheckField(std::size_t head, const char* field, std::int64_t value, std::in
          std::to_string(least) + ", got " + std::to_string(value));
 }
 
-void CheckLines(const std::string& name, std::span<const std::uint32_t> lines, std::int64_t keys) {
-  for (std::size_t i = 0; i < lines.size(); ++i) {
-    if (i > 0 && lines[i] <= lines[i - 1]) {
+/// Numbers that ascend below `limit`. `of_limit` says what it is.
+void CheckNumbers(const std::string& name, std::span<const std::uint32_t> numbers,
+                  std::int64_t limit, const char* of_limit) {
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    if (i > 0 && numbers[i] <= numbers[i - 1]) {
       Refuse(name + " must ascend, entry " + std::to_string(i) + " does not");
     }
   }
-  if (!lines.empty() && lines.back() >= keys) {
-    Refuse(name + " must be below " + std::to_string(keys) + ", the chunk's end, got " +
-           std::to_string(lines.back()));
+  if (!numbers.empty() && numbers.back() >= limit) {
+    Refuse(name + " must be below " + std::to_string(limit) + ", " + of_limit + ", got " +
+           std::to_string(numbers.back()));
   }
 }
 
@@ -49,7 +51,7 @@ void CheckBlocks(const std::string& name, const HeadSelection& head, std::int64_
     const std::span<const std::uint32_t> blocks(head.blocks.data() + offsets[i],
                                                 head.blocks.data() + offsets[i + 1]);
     const std::string place = name + "blocks of query block " + std::to_string(i);
-    CheckLines(place, blocks, first + i + 1);
+    CheckNumbers(place, blocks, first + i + 1, "the block after its own");
     if (blocks.back() != first + i) Refuse(place + " must end with its own block");
   }
 }
@@ -62,8 +64,8 @@ void CheckHead(const KeySelection& selection, std::size_t number) {
     case HeadSelection::Form::kDense:
       return;
     case HeadSelection::Form::kLines:
-      CheckLines(name + "columns", head.columns, keys);
-      CheckLines(name + "distances", head.distances, keys);
+      CheckNumbers(name + "columns", head.columns, keys, "the chunk's end");
+      CheckNumbers(name + "distances", head.distances, keys, "the chunk's end");
       if (head.distances.empty() || head.distances.front() != 0) {
         Refuse(name + "distances must contain 0, so that each row sees its own key");
       }
