@@ -1,4 +1,6 @@
-/** How prompts are prefilled. Only `dense` is built; the others are refused at admission. */
+import type { ResolvedSparsePolicy } from './sparse-policy.js';
+
+/** How prompts are prefilled. */
 export type PrefillPolicy = 'dense' | 'minference' | 'flexprefill';
 /** What decode keeps of a prompt. Only `full` is built; the others are refused at admission. */
 export type CachePolicy = 'full' | 'shadowkv' | 'locret';
@@ -11,4 +13,6 @@ export interface ResolvedPolicy {
   readonly dtype: 'bf16' | 'fp32';
   /** Name of the cut rule that the chunks follow. */
   readonly cutRule: 'cpu' | 'gpu';
+  /** Null for dense prefill. */
+  readonly sparse: ResolvedSparsePolicy | null;
 }

@@ -1,3 +1,4 @@
+import type { SparseWork } from './sparse-work.js';
 import type { TokenRange } from './token-range.js';
 
 /**
@@ -30,6 +31,11 @@ export interface PrefillJobResult extends TokenRange {
   /** Bytes of the chunk's two segment files; of the hand-off for a seal. */
   readonly bytes: number;
   readonly engineMicros: number;
+  /**
+   * What the chunk did under a sparse policy. Null for dense sessions and seals, and if a life of the
+   * worker that is over ran it.
+   */
+  readonly sparse: SparseWork | null;
   /** True if the worker had finished it before (retry, restart). */
   readonly alreadyDone: boolean;
   /** True if the session is sealed now: after a seal, and after the prompt's last chunk. */

@@ -1,5 +1,6 @@
 import type { ErrorCode, ErrorDetails } from './serving-error.js';
 import type { ResolvedPolicy } from './policy.js';
+import type { SparseWork } from './sparse-work.js';
 
 /** Log-probability of one prompt token under the model, natural log; rank 1 = top. */
 export interface PromptLogprob {
@@ -82,6 +83,8 @@ export interface TurnReport {
   readonly decodeId: string;
   /** True if a second turn had to run the whole prompt again. */
   readonly promptReran: boolean;
+  /** Of the chunks that ran for this turn under a sparse policy; linked ones did nothing. */
+  readonly sparseWork: SparseWork | null;
 }
 
 /** The turn ended well. By the decode. */

@@ -1,5 +1,6 @@
 import type { ResolvedPolicy } from './policy.js';
 import type { GenerationOptions } from './sampling.js';
+import type { SparseWork } from './sparse-work.js';
 import type { TokenRange } from './token-range.js';
 
 export const SESSION_SCHEMA_VERSION = 2;
@@ -57,6 +58,8 @@ export interface TurnRecord {
   readonly admittedUnixMs: number;
   /** Null until the hand-off is made (the first turn), or for a turn that decode appends. */
   readonly prefilledUnixMs: number | null;
+  /** Of the chunks that ran for this turn under a sparse policy; null: none did. */
+  readonly sparseWork: SparseWork | null;
 }
 
 /** Shares of the workers' time: a high prompt pays a quarter for its tokens, a low one four times. */

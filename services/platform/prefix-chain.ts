@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { ResolvedPolicy } from '../domain/policy.js';
+import { canonicalJson } from './fingerprint.js';
 
 /** All that the K and V of a chunk depend on besides the tokens up to its end. */
 export interface PrefixSeed {
@@ -11,9 +12,8 @@ export interface PrefixSeed {
 
 /** The chain before a prompt's first chunk: 64 hex digits. */
 export function prefixChainStart({ modelFingerprint, policy, tenant }: PrefixSeed): string {
-  const { prefillPolicy, cachePolicy, dtype, cutRule } = policy;
-  const fields = [modelFingerprint, prefillPolicy, cachePolicy, dtype, cutRule, tenant];
-  return createHash('sha256').update(JSON.stringify(fields)).digest('hex');
+  const fields = canonicalJson([modelFingerprint, policy, tenant]);
+  return createHash('sha256').update(fields).digest('hex');
 }
 
 /**

@@ -44,7 +44,13 @@ const finished: FinishedEvent = {
   finishReason: 'stop',
   text: '',
   report: {
-    policy: { prefillPolicy: 'dense', cachePolicy: 'full', dtype: 'fp32', cutRule: 'cpu' },
+    policy: {
+      prefillPolicy: 'dense',
+      cachePolicy: 'full',
+      dtype: 'fp32',
+      cutRule: 'cpu',
+      sparse: null,
+    },
     promptTokens: 10,
     cachedTokens: 0,
     completionTokens: 2,
@@ -56,6 +62,7 @@ const finished: FinishedEvent = {
     workerIds: ['worker-1'],
     decodeId: 'decode-1',
     promptReran: false,
+    sparseWork: null,
   },
   keptUntilUnixMs: null,
 };

@@ -105,6 +105,7 @@ export class Lane {
       cachePolicy: 'full',
       dtype: member.dtype,
       cutRule: 'cpu',
+      sparse: null,
     } as const;
     const epoch = 1;
     const inputs = { modelFingerprint, policy, sessionId, epoch, layerBegin, layerEnd };
@@ -124,6 +125,7 @@ export class Lane {
         endToken: promptIds.length,
         cachedTokens: 0,
         promptReran: false,
+        sparseWork: null,
         admittedUnixMs: Date.now(),
         prefilledUnixMs: null,
       },

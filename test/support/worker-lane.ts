@@ -193,6 +193,7 @@ export class WorkerLane {
       cachePolicy: 'full',
       dtype,
       cutRule: 'cpu',
+      sparse: null,
     };
     const record: SessionRecord = {
       ...newRecord(sessionId),

@@ -21,5 +21,6 @@ export function turnReport(
     workerIds: context.workerIds,
     decodeId: at.decodeId,
     promptReran: context.promptReran,
+    sparseWork: context.sparseWork,
   };
 }

@@ -1,5 +1,6 @@
 import type { ResolvedPolicy } from '../../domain/policy.js';
 import type { GenerationOptions } from '../../domain/sampling.js';
+import type { SparseWork } from '../../domain/sparse-work.js';
 import type { TokenRange } from '../../domain/token-range.js';
 import type { AnswerText } from './answer-text.js';
 
@@ -14,6 +15,8 @@ export interface TurnContext {
   readonly workerIds: readonly string[];
   readonly segmentBytes: number;
   readonly promptReran: boolean;
+  /** Of the chunks that ran for this turn under a sparse policy; null: none did. */
+  readonly sparseWork: SparseWork | null;
   /** How long the session is kept after the turn; 0: not. */
   readonly keepSessionMs: number;
   readonly deadlineUnixMs: number | null;

@@ -6,6 +6,7 @@ import type { TurnContext__Output } from '../../../proto/gen/longshadow/decode/v
 import type { GenerationOptions } from '../../domain/sampling.js';
 import { ServingError } from '../../domain/serving-error.js';
 import { SESSION_ID_PATTERN } from '../../domain/session-record.js';
+import { sparsePolicySchema, sparseWorkSchema } from '../../platform/sparse-schemas.js';
 import type { TurnContext } from '../loop/turn.js';
 import type { AppendTurn, StartSession } from '../sessions/requests.js';
 
@@ -30,6 +31,33 @@ const generation = z.object({
   promptLogprobs: z.array(positionRange),
 });
 
+const sparsePolicy = z
+  .object({
+    denseBelowTokens: uint64,
+    tilesPerBlock: z.number(),
+    patternsSha256: z.string(),
+    gamma: z.number(),
+    tau: z.number(),
+    minTiles: z.number(),
+    guardInterval: z.number(),
+  })
+  .pipe(sparsePolicySchema);
+
+const sparseWork = z
+  .object({
+    sparseTokens: uint64,
+    denseTokens: uint64,
+    attendedKeys: z.array(uint64),
+    causalKeys: z.array(uint64),
+    estimateMicros: uint64,
+    indexMicros: uint64,
+    attentionMicros: uint64,
+    guardBlocks: uint64,
+    guardErrorSum: z.number(),
+    guardErrorMax: z.number(),
+  })
+  .pipe(sparseWorkSchema);
+
 const context = z.object({
   admittedUnixMs: uint64,
   prefilledUnixMs: uint64,
@@ -45,6 +73,8 @@ const context = z.object({
   cutRule: z.enum(['cpu', 'gpu']),
   deadlineUnixMs: uint64,
   firstTokenUnixMs: uint64,
+  sparse: sparsePolicy.nullish().transform((given) => given ?? null),
+  sparseWork: sparseWork.nullish().transform((given) => given ?? null),
 });
 
 const fence = {
@@ -112,11 +142,11 @@ function toGeneration(wire: Generation__Output | null): GenerationOptions {
 
 function toContext(wire: TurnContext__Output | null): TurnContext {
   const checked = check(context, wire, 'BAD_REQUEST');
-  const { prefillPolicy, cachePolicy, dtype, cutRule, deadlineUnixMs, firstTokenUnixMs, ...rest } =
-    checked;
+  const { prefillPolicy, cachePolicy, dtype, cutRule, sparse, ...turn } = checked;
+  const { deadlineUnixMs, firstTokenUnixMs, ...rest } = turn;
   return {
     ...rest,
-    policy: { prefillPolicy, cachePolicy, dtype, cutRule },
+    policy: { prefillPolicy, cachePolicy, dtype, cutRule, sparse },
     deadlineUnixMs: deadlineUnixMs === 0 ? null : deadlineUnixMs,
     firstTokenUnixMs: firstTokenUnixMs === 0 ? null : firstTokenUnixMs,
   };

@@ -14,6 +14,7 @@ import {
 } from '../../domain/session-record.js';
 import type { DriverRequest, PrefixDonor } from '../../domain/session-store.js';
 import type { TokenRange } from '../../domain/token-range.js';
+import { sparsePolicySchema, sparseWorkSchema } from '../sparse-schemas.js';
 
 /*
  * What Redis holds may have been written by another version, or by hand: it is checked when it is
@@ -35,6 +36,7 @@ const policy = z.object({
   cachePolicy: z.enum(['full', 'shadowkv', 'locret']),
   dtype: z.enum(['bf16', 'fp32']),
   cutRule: z.enum(['cpu', 'gpu']),
+  sparse: sparsePolicySchema.nullable(),
 }) satisfies z.ZodType<ResolvedPolicy>;
 
 const details = z.object({
@@ -58,6 +60,7 @@ const report = z.object({
   workerIds: z.array(z.string()),
   decodeId: z.string(),
   promptReran: z.boolean(),
+  sparseWork: sparseWorkSchema.nullable(),
 }) satisfies z.ZodType<TurnReport>;
 
 /** JSON has no infinities: JSON.stringify writes null for the log-probability of an impossible token. */
@@ -138,6 +141,7 @@ const turn = z
     promptReran: z.boolean(),
     admittedUnixMs: count,
     prefilledUnixMs: count.nullable(),
+    sparseWork: sparseWorkSchema.nullable(),
   })
   .refine(
     ({ beginToken, endToken }) => endToken === null || beginToken <= endToken,

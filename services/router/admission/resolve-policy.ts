@@ -22,6 +22,7 @@ export function resolvePolicy(
     cachePolicy: available('cache_policy', wanted.cachePolicy ?? 'full', CACHE_POLICIES),
     dtype: model.dtype,
     cutRule: model.cutRule,
+    sparse: null,
   };
 }
 

@@ -47,6 +47,6 @@ export function makeRecord(from: {
 function firstTurn(admittedUnixMs: number): TurnRecord {
   return {
     ...{ number: 0, afterSequence: 0, beginToken: 0, endToken: null, cachedTokens: 0 },
-    ...{ promptReran: false, admittedUnixMs, prefilledUnixMs: null },
+    ...{ promptReran: false, admittedUnixMs, prefilledUnixMs: null, sparseWork: null },
   };
 }

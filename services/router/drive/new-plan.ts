@@ -112,7 +112,7 @@ async function bringAlong(
   keepTokens: number,
 ): Promise<void> {
   const { sessionId, epoch } = session.record;
-  const { promptReran } = turn;
+  const { promptReran, sparseWork } = turn;
   // A turn that decode appends keeps what the turns before it have run there.
   const cachedTokens =
     keepTokens < session.record.receivedTokens
@@ -123,13 +123,13 @@ async function bringAlong(
   await session.change((now) => ({
     ...linked,
     nextToken: keepTokens,
-    turn: { ...now.turn, cachedTokens, promptReran },
+    turn: { ...now.turn, cachedTokens, promptReran, sparseWork },
   }));
 }
 
 /** Unless it is brought along, what needed no prefill in this turn is run now. */
 function runningAgain(turn: TurnRecord): TurnRecord {
-  return { ...turn, cachedTokens: 0, promptReran: turn.beginToken > 0 };
+  return { ...turn, cachedTokens: 0, promptReran: turn.beginToken > 0, sparseWork: null };
 }
 
 /** A worker that is gone has nothing to free; one that leaves or sleeps does it when it can. */

@@ -40,6 +40,7 @@ export async function openNextTurn(
     promptReran: byLane && tailBegin === 0,
     admittedUnixMs: deps.nowUnixMs(),
     prefilledUnixMs: null,
+    sparseWork: null,
   };
   const lane = byLane ? await findLane(session, reservation) : null;
   if (byLane && lane === null) throw noLane(record.model);

@@ -1,5 +1,6 @@
 import type { GenerationOptions } from '../../domain/sampling.js';
 import type { ResolvedPolicy } from '../../domain/policy.js';
+import type { SparseWork } from '../../domain/sparse-work.js';
 import type { TokenRange } from '../../domain/token-range.js';
 
 /** What a decode's final report says about the time before it. */
@@ -12,6 +13,7 @@ export interface TurnContext {
   readonly workerIds: readonly string[];
   readonly segmentBytes: number;
   readonly promptReran: boolean;
+  readonly sparseWork: SparseWork | null;
   readonly keepSessionMs: number;
   readonly deadlineUnixMs: number | null;
   /** Null unless an earlier attempt generated it. */

@@ -1,5 +1,6 @@
 import { type PrefillJob, prefillJobId, type PrefillJobResult } from '../../domain/prefill-job.js';
 import { ServingError } from '../../domain/serving-error.js';
+import { addSparseWork } from '../../domain/sparse-work.js';
 import type { TurnRecord } from '../../domain/session-record.js';
 import type { TokenRange } from '../../domain/token-range.js';
 import { chargedTokens, shareOf } from '../admission/charged-tokens.js';
@@ -45,11 +46,12 @@ async function runChunk(session: DrivenSession, chunk: TokenRange): Promise<bool
   await session.surely(async () => tokens.keep(chunk));
   // Sent once the record says so: a worker refuses what its record does not know.
   await session.change({ receivedTokens: tokens.received });
-  const { bytes, sealed } = await runJob(session, 'prefill', chunk);
-  await session.change(({ segments }) => ({
+  const { bytes, sealed, sparse } = await runJob(session, 'prefill', chunk);
+  await session.change(({ segments, turn }) => ({
     nextToken: endToken,
     receivedTokens: tokens.received,
     segments: [...segments, { stage: 0, beginToken, endToken, bytes }],
+    turn: { ...turn, sparseWork: addSparseWork(turn.sparseWork, sparse) },
   }));
   return sealed;
 }

@@ -58,6 +58,7 @@ function turnContext(record: SessionRecord, firstTokenUnixMs: number | null): Tu
     workerIds: lane,
     segmentBytes: segments.reduce((total, { bytes }) => total + bytes, 0),
     promptReran: turn.promptReran,
+    sparseWork: turn.sparseWork,
     ...{ keepSessionMs, deadlineUnixMs, firstTokenUnixMs },
   };
 }

@@ -9,6 +9,7 @@ import { ServingError } from '../../domain/serving-error.js';
 import type { Log } from '../../platform/log.js';
 import { withChecksum } from '../../platform/job-checksum.js';
 import { answered } from '../../platform/session-store/redis-connection.js';
+import { sparseWorkSchema } from '../../platform/sparse-schemas.js';
 import { failureOf } from './job-failure.js';
 import { settledWithin } from './redis-gap.js';
 
@@ -22,6 +23,7 @@ const resultSchema = z.object({
   endToken: tokens,
   bytes: tokens,
   engineMicros: z.number().nonnegative(),
+  sparse: sparseWorkSchema.nullable(),
   alreadyDone: z.boolean(),
   sealed: z.boolean(),
 });

@@ -1,6 +1,8 @@
 import type { Generation } from '../../../proto/gen/longshadow/decode/v1/Generation.js';
+import type { SparseWork as WireSparseWork } from '../../../proto/gen/longshadow/decode/v1/SparseWork.js';
 import type { TurnContext as WireTurnContext } from '../../../proto/gen/longshadow/decode/v1/TurnContext.js';
 import type { GenerationOptions } from '../../domain/sampling.js';
+import type { SparseWork } from '../../domain/sparse-work.js';
 import type { TlsFiles } from '../../platform/config/common-settings.js';
 import { makeClient, unaryCall } from '../../platform/rpc/client.js';
 import type { ServiceTypes } from '../../platform/rpc/load-service.js';
@@ -109,7 +111,7 @@ function toGeneration(options: GenerationOptions): Generation {
 }
 
 function toContext(context: TurnContext): WireTurnContext {
-  const { policy } = context;
+  const { policy, sparseWork } = context;
   return {
     admittedUnixMs: context.admittedUnixMs,
     prefilledUnixMs: context.prefilledUnixMs,
@@ -125,5 +127,18 @@ function toContext(context: TurnContext): WireTurnContext {
     cutRule: policy.cutRule,
     deadlineUnixMs: context.deadlineUnixMs ?? 0,
     firstTokenUnixMs: context.firstTokenUnixMs ?? 0,
+    ...(policy.sparse === null ? {} : { sparse: policy.sparse }),
+    ...(sparseWork === null ? {} : { sparseWork: toSparseWork(sparseWork) }),
+  };
+}
+
+function toSparseWork(work: SparseWork): WireSparseWork {
+  return {
+    ...work,
+    attendedKeys: [...work.attendedKeys],
+    causalKeys: [...work.causalKeys],
+    estimateMicros: Math.round(work.estimateMicros),
+    indexMicros: Math.round(work.indexMicros),
+    attentionMicros: Math.round(work.attentionMicros),
   };
 }

@@ -161,7 +161,15 @@ export class PrefillJobs {
     if (done !== null) {
       await this.#report(session, reporter, beginToken);
       const { bytes } = done;
-      return { beginToken, endToken, bytes, engineMicros: 0, alreadyDone: true, sealed: false };
+      return {
+        beginToken,
+        endToken,
+        bytes,
+        engineMicros: 0,
+        sparse: null,
+        alreadyDone: true,
+        sealed: false,
+      };
     }
     const tokenIds = await this.#overGap(
       async () => store.tokenIds.get(sessionId, beginToken, endToken),
@@ -192,7 +200,15 @@ export class PrefillJobs {
     await this.#report(session, reporter, beginToken);
     const { bytes } = result.segment;
     const { engineMicros } = result;
-    return { beginToken, endToken, bytes, engineMicros, alreadyDone: false, sealed: false };
+    return {
+      beginToken,
+      endToken,
+      bytes,
+      engineMicros,
+      sparse: null,
+      alreadyDone: false,
+      sealed: false,
+    };
   }
 
   /**
@@ -225,7 +241,7 @@ export class PrefillJobs {
     const range = { beginToken: totalTokens, endToken: totalTokens };
     if (session.handOff !== null) {
       const bytes = session.handOff.length;
-      return { ...range, bytes, engineMicros: 0, alreadyDone: true, sealed: true };
+      return { ...range, bytes, engineMicros: 0, sparse: null, alreadyDone: true, sealed: true };
     }
     const finishedTokens = engine.segments(session.handle).at(-1)?.endToken ?? 0;
     if (finishedTokens !== totalTokens) throw missingChunks(finishedTokens, totalTokens);
@@ -233,7 +249,14 @@ export class PrefillJobs {
     const handOff = await engine.seal(session.handle);
     session.handOff = handOff;
     const engineMicros = Math.round((performance.now() - startedMs) * 1000);
-    return { ...range, bytes: handOff.length, engineMicros, alreadyDone: false, sealed: true };
+    return {
+      ...range,
+      bytes: handOff.length,
+      engineMicros,
+      sparse: null,
+      alreadyDone: false,
+      sealed: true,
+    };
   }
 
   /** Runs native work that the session's deadline cuts short. */

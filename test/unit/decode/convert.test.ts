@@ -31,6 +31,8 @@ const context: StartSessionRequest__Output['context'] = {
   cutRule: 'cpu',
   deadlineUnixMs: '0',
   firstTokenUnixMs: '0',
+  sparse: null,
+  sparseWork: null,
 };
 const fence = { sessionId: 'a'.repeat(32), epoch: 1, attempt: 2 };
 
@@ -64,7 +66,54 @@ test('a start says where its history begins and ends', () => {
   assert.equal(toStartSession(late).context.firstTokenUnixMs, 2500);
 });
 
+const sparse = {
+  denseBelowTokens: '8192',
+  tilesPerBlock: 64,
+  patternsSha256: 'e'.repeat(64),
+  gamma: 0.95,
+  tau: 0.1,
+  minTiles: 8,
+  guardInterval: 8,
+};
+const sparseWork = {
+  sparseTokens: '2048',
+  denseTokens: '8192',
+  attendedKeys: ['0', '0', '9007199254740991', '0', '0'],
+  causalKeys: ['0', '0', '9007199254740991', '0', '0'],
+  estimateMicros: '1',
+  indexMicros: '2',
+  attentionMicros: '3',
+  guardBlocks: '4',
+  guardErrorSum: 0.5,
+  guardErrorMax: 0.25,
+};
+
+test('thresholds and work of sparse prefill come as they were sent', () => {
+  const { policy, sparseWork: work } = toStartSession(
+    start({ context: { ...context, prefillPolicy: 'minference', sparse, sparseWork } }),
+  ).context;
+  assert.deepEqual(policy.sparse, { ...sparse, denseBelowTokens: 8192 });
+  assert.deepEqual(work?.attendedKeys, [0, 0, Number.MAX_SAFE_INTEGER, 0, 0]);
+  assert.deepEqual([work.sparseTokens, work.guardErrorMax], [2048, 0.25]);
+});
+
 const wrong: { name: string; request: () => unknown; field: string }[] = [
+  {
+    name: 'work of another number of patterns',
+    request: () =>
+      toStartSession(
+        start({ context: { ...context, sparseWork: { ...sparseWork, attendedKeys: ['1'] } } }),
+      ),
+    field: 'sparseWork.attendedKeys',
+  },
+  {
+    name: 'a digest of patterns that is none',
+    request: () =>
+      toStartSession(
+        start({ context: { ...context, sparse: { ...sparse, patternsSha256: '/' } } }),
+      ),
+    field: 'sparse.patternsSha256',
+  },
   {
     name: 'a start without an attempt',
     request: () => toStartSession(start({ attempt: 0 })),

@@ -145,7 +145,13 @@ export function turn(more: {
       promptLogprobs: more.promptLogprobs ?? [],
     },
     context: {
-      policy: { prefillPolicy: 'dense', cachePolicy: 'full', dtype: 'bf16', cutRule: 'cpu' },
+      policy: {
+        prefillPolicy: 'dense',
+        cachePolicy: 'full',
+        dtype: 'bf16',
+        cutRule: 'cpu',
+        sparse: null,
+      },
       admittedUnixMs: 999_000,
       prefilledUnixMs: 999_600,
       promptTokens: 700,
@@ -153,6 +159,7 @@ export function turn(more: {
       workerIds: ['worker-1'],
       segmentBytes: 7000,
       promptReran: false,
+      sparseWork: null,
       keepSessionMs: more.keepSessionMs ?? 0,
       deadlineUnixMs: more.deadlineUnixMs ?? null,
       firstTokenUnixMs: more.firstTokenUnixMs ?? null,

@@ -78,7 +78,13 @@ export const turn: Pick<StartSession, 'generation' | 'context'> = {
     promptLogprobs: [],
   },
   context: {
-    policy: { prefillPolicy: 'dense', cachePolicy: 'full', dtype: 'bf16', cutRule: 'cpu' },
+    policy: {
+      prefillPolicy: 'dense',
+      cachePolicy: 'full',
+      dtype: 'bf16',
+      cutRule: 'cpu',
+      sparse: null,
+    },
     admittedUnixMs: 0,
     prefilledUnixMs: 0,
     promptTokens: SEALED_TOKENS,
@@ -86,6 +92,7 @@ export const turn: Pick<StartSession, 'generation' | 'context'> = {
     workerIds: [],
     segmentBytes: 0,
     promptReran: false,
+    sparseWork: null,
     keepSessionMs: 0,
     deadlineUnixMs: null,
     firstTokenUnixMs: null,

@@ -1,14 +1,32 @@
 import assert from '../../support/assert.js';
 import { test } from 'node:test';
+import type { ResolvedSparsePolicy } from '../../../services/domain/sparse-policy.js';
 import {
   canonicalJson,
   sessionFingerprint,
   type FingerprintInputs,
 } from '../../../services/platform/fingerprint.js';
+import { prefixChainStart } from '../../../services/platform/prefix-chain.js';
+
+const SPARSE: ResolvedSparsePolicy = {
+  denseBelowTokens: 8_192,
+  tilesPerBlock: 64,
+  patternsSha256: 'e'.repeat(64),
+  gamma: 0.95,
+  tau: 0.1,
+  minTiles: 8,
+  guardInterval: 8,
+};
 
 const inputs: FingerprintInputs = {
   modelFingerprint: 'a'.repeat(32),
-  policy: { prefillPolicy: 'dense', cachePolicy: 'full', dtype: 'bf16', cutRule: 'cpu' },
+  policy: {
+    prefillPolicy: 'dense',
+    cachePolicy: 'full',
+    dtype: 'bf16',
+    cutRule: 'cpu',
+    sparse: null,
+  },
   sessionId: '0'.repeat(32),
   epoch: 1,
   layerBegin: 0,
@@ -28,10 +46,10 @@ test('the fingerprint of given inputs never changes', () => {
   assert.equal(
     canonicalJson(inputs),
     `{"epoch":1,"layerBegin":0,"layerEnd":6,"modelFingerprint":"${'a'.repeat(32)}","policy":` +
-      '{"cachePolicy":"full","cutRule":"cpu","dtype":"bf16","prefillPolicy":"dense"},' +
+      '{"cachePolicy":"full","cutRule":"cpu","dtype":"bf16","prefillPolicy":"dense","sparse":null},' +
       `"sessionId":"${'0'.repeat(32)}"}`,
   );
-  assert.equal(sessionFingerprint(inputs), 'f3d26d681e525ed035fa08f172ae5747');
+  assert.equal(sessionFingerprint(inputs), '1101880cef97fbdff816ca33927f1427');
 });
 
 const changes: Partial<FingerprintInputs>[] = [
@@ -47,5 +65,34 @@ const changes: Partial<FingerprintInputs>[] = [
 for (const change of changes) {
   test(`another ${JSON.stringify(change)} has another fingerprint`, () => {
     assert.notEqual(sessionFingerprint({ ...inputs, ...change }), sessionFingerprint(inputs));
+  });
+}
+
+const sparseChanges: Partial<ResolvedSparsePolicy>[] = [
+  { denseBelowTokens: 8_193 },
+  { tilesPerBlock: 65 },
+  { patternsSha256: '' },
+  { gamma: 0.9 },
+  { tau: 0.2 },
+  { minTiles: 7 },
+  { guardInterval: 0 },
+];
+const withSparse = (sparse: ResolvedSparsePolicy | null) => ({
+  ...inputs,
+  policy: { ...inputs.policy, sparse },
+});
+for (const change of sparseChanges) {
+  const other = withSparse({ ...SPARSE, ...change });
+  const seed = { modelFingerprint: inputs.modelFingerprint, tenant: '' };
+  const chain = ({ policy }: FingerprintInputs): string => prefixChainStart({ ...seed, policy });
+
+  test(`of sparse prefill, another ${JSON.stringify(change)} has another fingerprint`, () => {
+    assert.notEqual(sessionFingerprint(other), sessionFingerprint(withSparse(SPARSE)));
+    assert.notEqual(sessionFingerprint(other), sessionFingerprint(withSparse(null)));
+  });
+
+  test(`chunks of another ${JSON.stringify(change)} are no other prompt's`, () => {
+    assert.notEqual(chain(other), chain(withSparse(SPARSE)));
+    assert.notEqual(chain(other), chain(withSparse(null)));
   });
 }

@@ -47,7 +47,7 @@ test('a running chunk is joined and a finished one answers at once', async () =>
   await settle();
   assert.equal(chunks.length, 1);
   chunks[0]?.finish();
-  const want = { beginToken: 0, endToken: 1024, bytes: 10_240, engineMicros: 2000 };
+  const want = { beginToken: 0, endToken: 1024, bytes: 10_240, engineMicros: 2000, sparse: null };
   assert.deepEqual(await first, { ...want, alreadyDone: false, sealed: false });
   assert.deepEqual(await second, { ...want, alreadyDone: false, sealed: false });
   const again = await run(job({}));

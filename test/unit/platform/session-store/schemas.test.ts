@@ -23,6 +23,7 @@ test('a record comes back as it was written, whatever may be null is', () => {
       endToken: 1_000,
       cachedTokens: 900,
       promptReran: true,
+      sparseWork: null,
       admittedUnixMs: 1_764_000_000_000,
       prefilledUnixMs: 1_764_000_000_001,
     },

@@ -209,6 +209,7 @@ describe('policies', () => {
       cachePolicy: 'full',
       dtype: 'bf16',
       cutRule: 'cpu',
+      sparse: null,
     });
   });
   for (const wanted of [

@@ -113,7 +113,7 @@ export class FakeDecode implements DecodePeers {
 
   async #finish(call: TurnCall): Promise<void> {
     const { policy, promptTokens, cachedTokens, keepSessionMs } = call.context;
-    const { workerIds, segmentBytes, promptReran } = call.context;
+    const { workerIds, segmentBytes, promptReran, sparseWork } = call.context;
     if (keepSessionMs === 0) this.#held.delete(call.sessionId);
     await this.#append(call, {
       type: 'finished',
@@ -121,7 +121,7 @@ export class FakeDecode implements DecodePeers {
       text: '',
       keptUntilUnixMs: keepSessionMs === 0 ? null : Date.now() + keepSessionMs,
       report: {
-        ...{ policy, promptTokens, cachedTokens, workerIds, segmentBytes, promptReran },
+        ...{ policy, promptTokens, cachedTokens, workerIds, segmentBytes, promptReran, sparseWork },
         completionTokens: this.answer.length,
         timeToFirstTokenMs: 1,
         prefillMs: 1,

@@ -4,6 +4,7 @@ import {
   type PrefillJobResult,
   workerQueueName,
 } from '../../../../services/domain/prefill-job.js';
+import type { SparseWork } from '../../../../services/domain/sparse-work.js';
 import { ServingError } from '../../../../services/domain/serving-error.js';
 import { redisOptions } from '../../../../services/platform/redis-url.js';
 import type {
@@ -66,6 +67,8 @@ export class FakeWorker implements WorkerPeers {
   readonly reuses: ReuseSegmentsCall[] = [];
   /** Awaited by every job; a rejection fails it. */
   gate: (job: PrefillJob) => Promise<void> = async () => Promise.resolve();
+  /** What a chunk's result says of sparse prefill, also when it was finished before. */
+  sparseWork: (job: PrefillJob) => SparseWork | null = () => null;
   readonly #aborts = new Map<string, (error: ServingError) => void>();
   readonly #consumer: Worker<PrefillJob, PrefillJobResult>;
   #killed = false;
@@ -86,7 +89,14 @@ export class FakeWorker implements WorkerPeers {
   async #run(job: PrefillJob): Promise<PrefillJobResult> {
     const { sessionId, epoch, kind, beginToken, endToken } = job;
     const bytes = (endToken - beginToken) * KV_BYTES_PER_TOKEN;
-    const result = { beginToken, endToken, bytes, engineMicros: 1, sealed: false };
+    const result = {
+      beginToken,
+      endToken,
+      bytes,
+      engineMicros: 1,
+      sealed: false,
+      sparse: this.sparseWork(job),
+    };
     if (kind === 'prefill' && this.valueStore.has(sessionId, epoch, beginToken)) {
       return { ...result, alreadyDone: true };
     }

@@ -269,7 +269,12 @@ describe('a kept session', () => {
         report: {
           ...{ policy, promptTokens: 1, cachedTokens: 0, completionTokens: 1 },
           ...{ timeToFirstTokenMs: 1, prefillMs: 1, decodeMs: 1, segmentBytes: 1, privateBytes: 1 },
-          ...{ workerIds: ['worker-1'], decodeId: 'decode-1', promptReran: false },
+          ...{
+            workerIds: ['worker-1'],
+            decodeId: 'decode-1',
+            promptReran: false,
+            sparseWork: null,
+          },
         },
       });
     }

@@ -73,6 +73,7 @@ class Consumer {
           endToken,
           bytes: 1,
           engineMicros: 1,
+          sparse: null,
           alreadyDone: false,
           sealed: false,
         };

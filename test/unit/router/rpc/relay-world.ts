@@ -133,7 +133,13 @@ export const ACCEPTED: SessionEvent = {
   type: 'accepted',
   model: 'needle',
   modelFingerprint: 'a'.repeat(32),
-  policy: { prefillPolicy: 'dense', cachePolicy: 'full', dtype: 'fp32', cutRule: 'cpu' },
+  policy: {
+    prefillPolicy: 'dense',
+    cachePolicy: 'full',
+    dtype: 'fp32',
+    cutRule: 'cpu',
+    sparse: null,
+  },
   reservedBytes: 4_096,
   reservedTokens: 1_024,
 };
@@ -145,9 +151,22 @@ export function finished(completionTokens: number, keptUntilUnixMs: number | nul
     text: '',
     keptUntilUnixMs,
     report: {
-      policy: { prefillPolicy: 'dense', cachePolicy: 'full', dtype: 'fp32', cutRule: 'cpu' },
+      policy: {
+        prefillPolicy: 'dense',
+        cachePolicy: 'full',
+        dtype: 'fp32',
+        cutRule: 'cpu',
+        sparse: null,
+      },
       ...{ promptTokens: 512, cachedTokens: 0, completionTokens, timeToFirstTokenMs: 1 },
-      ...{ prefillMs: 1, decodeMs: 1, segmentBytes: 0, privateBytes: 0, promptReran: false },
+      ...{
+        prefillMs: 1,
+        decodeMs: 1,
+        segmentBytes: 0,
+        privateBytes: 0,
+        promptReran: false,
+        sparseWork: null,
+      },
       ...{ workerIds: ['worker-1'], decodeId: 'decode-1' },
     },
   };
