@@ -11,11 +11,13 @@
 namespace longshadow {
 
 /// Positions of the `count` largest scores, ascending; all when there are fewer. Of equal scores
-/// the lower position is taken. NaN counts as less than any number. Linear in scores (radix
-/// select).
+/// the lower position is taken; 0 and -0 are equal. NaN counts as less than any number. Linear in
+/// scores (radix select).
 std::vector<std::uint32_t> LargestScores(std::span<const float> scores, std::int64_t count);
 
-/// Refuses what no pattern may be asked for. Throws kInvalidArgument naming the head and the field.
+/// Refuses what no pattern may be asked for: a negative field, an unknown pattern, an A-shape
+/// without distances, block-sparse without tiles. Throws kInvalidArgument naming the head and the
+/// field.
 void CheckBudgets(std::span<const HeadBudget> budgets);
 
 /// Columns [0, budget.columns) and distances [0, budget.distances), as far as `keys` go.
@@ -25,8 +27,10 @@ HeadSelection AShapeSelection(const HeadBudget& budget, std::int64_t keys);
 /// kForcedColumns) and distances (at most budget.distances, never fewer than kForcedDistances),
 /// those that fit budget.tiles together: prefixes of both orders by score, whose sum of scores is
 /// the largest among those that cost no more than budget.tiles tiles for a query block. A column
-/// costs 1/64 tile; diagonals cost the runs that LinesToKeys makes of them. Forced lines are always
-/// kept.
+/// costs 1/64 tile; diagonals cost the runs that LinesToKeys makes of them (SlashTiles, exactly).
+/// Forced lines are always kept; where they alone pass the tiles, nothing is added. Of equal sums
+/// the one with most distances, and then most columns, is taken. Scores are masses: one that is not
+/// positive adds nothing to a sum. Fields of the budget must not be negative.
 HeadSelection ChooseLines(std::span<const float> vertical, std::span<const float> slash,
                           const HeadBudget& budget);
 
@@ -51,7 +55,9 @@ void KeysOfBlock(const HeadSelection& head, std::int64_t block, std::int64_t pos
                  std::int64_t rows, std::vector<KeyRange>& ranges,
                  std::vector<std::uint32_t>& columns);
 
-/// The index of rows [position, position + rows) of a selection's chunk.
+/// The index of rows [position, position + rows) of a selection's chunk, which must keep
+/// CheckSelection's rules. Throws kInvalidArgument where the rows do not lie in the chunk or do not
+/// begin at a multiple of kBlockTokens.
 SparseIndex BuildIndex(const KeySelection& selection, std::int64_t position, std::int64_t rows);
 
 /// Throws kInvalidArgument where a selection breaks KeySelection's rules or has not `query_heads`

@@ -1,6 +1,6 @@
-// Radix select: the rank of the smallest score that is taken is found digit by digit from
-// histograms, then one pass collects what lies above it. Three passes over the scores in all,
-// whatever `count`.
+// Few of many are wanted, so most scores are looked at once only, by vectors: the largest of each
+// group of 16. As many groups as scores are wanted have theirs at or above the bound that a radix
+// select finds among these, so that no score below it is taken; what remains is little.
 #include <algorithm>
 #include <array>
 #include <numeric>
@@ -11,79 +11,106 @@
 namespace longshadow {
 namespace {
 
+using Ranks = std::span<const std::uint32_t>;
+
+constexpr std::size_t kGroup = 16;
 constexpr int kDigitBits = 11;
 constexpr std::size_t kDigits = std::size_t{1} << kDigitBits;
 using Histogram = std::array<std::uint32_t, kDigits>;
 
-/// Where the taken scores end: all of a higher rank, and the first `ties` of this one.
+/// Where the taken ranks end: all that are higher, and the first `ties` of this one.
 struct Cut {
   std::uint32_t rank = 0;
   std::size_t ties = 0;
 };
 
+/// The rank's bits from `shift` on that belong to one digit.
+std::size_t Digit(std::uint32_t rank, int shift) { return (rank >> shift) & (kDigits - 1); }
+
 /// Two histograms in turn, so that runs of one digit do not wait for their own last store.
-template <typename Rank>
-Histogram CountDigits(std::size_t size, int shift, const Rank& rank_of) {
+Histogram CountDigits(Ranks ranks, int shift) {
   Histogram even{};
   Histogram odd{};
-  const auto digit = [&](std::size_t i) { return (rank_of(i) >> shift) & (kDigits - 1); };
   std::size_t i = 0;
-  for (; i + 1 < size; i += 2) {
-    ++even[digit(i)];
-    ++odd[digit(i + 1)];
+  for (; i + 1 < ranks.size(); i += 2) {
+    ++even[Digit(ranks[i], shift)];
+    ++odd[Digit(ranks[i + 1], shift)];
   }
-  if (i < size) ++even[digit(i)];
+  if (i < ranks.size()) ++even[Digit(ranks[i], shift)];
   for (std::size_t d = 0; d < kDigits; ++d) even[d] += odd[d];
   return even;
 }
 
-/// The digit that the `count`-th largest has; leaves in `count` its place among that digit's.
-std::uint32_t DigitOfNth(const Histogram& histogram, std::size_t& count) {
-  std::size_t digit = kDigits - 1;
-  while (histogram[digit] < count) count -= histogram[digit--];
-  return static_cast<std::uint32_t>(digit);
-}
-
-/// 0 < count <= scores.size().
-Cut FindCut(std::span<const float> scores, std::size_t count) {
-  constexpr int kTop = 32 - kDigitBits;
-  const auto of_score = [&](std::size_t i) { return ScoreRank(scores[i]); };
-  const Histogram top = CountDigits(scores.size(), kTop, of_score);
-  std::uint32_t prefix = DigitOfNth(top, count);
-
-  std::vector<std::uint32_t> ranks(top[prefix] +
-                                   1);  // one more: the slot behind the last is written
-  std::size_t kept = 0;
-  for (const float score : scores) {
-    const std::uint32_t rank = ScoreRank(score);
-    ranks[kept] = rank;
-    kept += (rank >> kTop) == prefix ? 1 : 0;
+/// The cut that takes `count` of the ranks, 0 < count <= ranks.size(), digit by digit from the top.
+Cut FindCut(Ranks ranks, std::size_t count) {
+  std::vector<std::uint32_t> same;  // those whose digits so far are the cut's
+  std::uint32_t prefix = 0;
+  for (const int shift : {2 * kDigitBits, kDigitBits, 0}) {
+    const Histogram histogram = CountDigits(ranks, shift);
+    std::size_t digit = kDigits - 1;
+    while (histogram[digit] < count) count -= histogram[digit--];
+    prefix |= static_cast<std::uint32_t>(digit) << shift;
+    std::vector<std::uint32_t> kept(histogram[digit] + 1);  // the slot behind the last is written
+    std::size_t size = 0;
+    for (const std::uint32_t rank : ranks) {
+      kept[size] = rank;
+      size += Digit(rank, shift) == digit ? 1 : 0;
+    }
+    kept.resize(size);
+    same.swap(kept);
+    ranks = same;
   }
-  const auto of_kept = [&](std::size_t i) { return ranks[i]; };
-  const std::uint32_t middle = DigitOfNth(CountDigits(kept, kTop - kDigitBits, of_kept), count);
-  prefix = (prefix << kDigitBits) | middle;
-  const auto last =
-      std::remove_if(ranks.begin(), ranks.begin() + static_cast<std::ptrdiff_t>(kept),
-                     [&](auto rank) { return rank >> (kTop - kDigitBits) != prefix; });
-  kept = static_cast<std::size_t>(last - ranks.begin());
-  constexpr int kRest = kTop - kDigitBits;
-  const std::uint32_t low_mask = (1U << kRest) - 1;
-  const auto low = [&](std::size_t i) { return ranks[i] & low_mask; };
-  return {(prefix << kRest) | DigitOfNth(CountDigits(kept, 0, low), count), count};
+  return {prefix, count};
 }
 
-std::vector<std::uint32_t> Above(std::span<const float> scores, Cut cut, std::size_t count) {
-  std::vector<std::uint32_t> taken(count + 1);  // one more: the slot behind the last is written
+/// The highest rank of each group of scores; the last group may be short.
+std::vector<std::uint32_t> HighestOfGroups(std::span<const float> scores) {
+  std::vector<std::uint32_t> highest((scores.size() + kGroup - 1) / kGroup, 0U);
+  const std::size_t full = scores.size() / kGroup;
+  for (std::size_t group = 0; group < full; ++group) {
+    const float* first = scores.data() + group * kGroup;
+    std::uint32_t rank = 0;
+    for (std::size_t i = 0; i < kGroup; ++i) rank = std::max(rank, ScoreRank(first[i]));
+    highest[group] = rank;
+  }
+  for (std::size_t i = full * kGroup; i < scores.size(); ++i) {
+    highest[full] = std::max(highest[full], ScoreRank(scores[i]));
+  }
+  return highest;
+}
+
+struct Ranked {
+  std::vector<std::uint32_t> positions;  // ascending
+  std::vector<std::uint32_t> ranks;
+};
+
+/// The scores that may be among the `count` largest: those above the rank of the cut that takes
+/// `count` groups, and the first `count` of that rank.
+Ranked Remaining(std::span<const float> scores, std::size_t count) {
+  const std::vector<std::uint32_t> highest = HighestOfGroups(scores);
+  const std::uint32_t bound = count < highest.size() ? FindCut(highest, count).rank : 0;
+  const auto above = std::ranges::count_if(highest, [&](auto rank) { return rank > bound; });
+  const std::size_t most = static_cast<std::size_t>(above) * kGroup + count;
+  Ranked remaining;
+  remaining.positions.resize(std::min(most, scores.size()) + 1);  // one more is written
+  remaining.ranks.resize(remaining.positions.size());
   std::size_t size = 0;
-  for (std::size_t i = 0; size < count; ++i) {
-    const std::uint32_t rank = ScoreRank(scores[i]);
-    const bool ties = rank == cut.rank && cut.ties > 0;
-    cut.ties -= ties ? 1 : 0;
-    taken[size] = static_cast<std::uint32_t>(i);
-    size += rank > cut.rank || ties ? 1 : 0;
+  std::size_t ties = count;
+  for (std::size_t group = 0; group < highest.size(); ++group) {
+    if (highest[group] < bound || (highest[group] == bound && ties == 0)) continue;
+    const std::size_t end = std::min((group + 1) * kGroup, scores.size());
+    for (std::size_t i = group * kGroup; i < end; ++i) {
+      const std::uint32_t rank = ScoreRank(scores[i]);
+      const bool tie = rank == bound && ties > 0;
+      ties -= tie ? 1 : 0;
+      remaining.positions[size] = static_cast<std::uint32_t>(i);
+      remaining.ranks[size] = rank;
+      size += rank > bound || tie ? 1 : 0;
+    }
   }
-  taken.pop_back();
-  return taken;
+  remaining.positions.resize(size);
+  remaining.ranks.resize(size);
+  return remaining;
 }
 
 }  // namespace
@@ -91,10 +118,22 @@ std::vector<std::uint32_t> Above(std::span<const float> scores, Cut cut, std::si
 std::vector<std::uint32_t> LargestScores(std::span<const float> scores, std::int64_t count) {
   if (count <= 0) return {};
   const auto wanted = static_cast<std::size_t>(count);
-  if (wanted < scores.size()) return Above(scores, FindCut(scores, wanted), wanted);
-  std::vector<std::uint32_t> all(scores.size());
-  std::iota(all.begin(), all.end(), 0U);
-  return all;
+  if (wanted >= scores.size()) {
+    std::vector<std::uint32_t> all(scores.size());
+    std::iota(all.begin(), all.end(), 0U);
+    return all;
+  }
+  Ranked remaining = Remaining(scores, wanted);
+  Cut cut = FindCut(remaining.ranks, wanted);
+  std::size_t size = 0;
+  for (std::size_t i = 0; i < remaining.ranks.size(); ++i) {
+    const bool tie = remaining.ranks[i] == cut.rank && cut.ties > 0;
+    cut.ties -= tie ? 1 : 0;
+    remaining.positions[size] = remaining.positions[i];
+    size += remaining.ranks[i] > cut.rank || tie ? 1 : 0;
+  }
+  remaining.positions.resize(size);
+  return std::move(remaining.positions);
 }
 
 }  // namespace longshadow

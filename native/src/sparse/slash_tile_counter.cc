@@ -49,16 +49,34 @@ std::int64_t NumberSet::LargestBelow(std::int64_t limit) const {
 // alike.
 void SlashTileCounter::Insert(std::int64_t distance) {
   distances_.Insert(distance);
-  const auto hit = std::partition_point(tiles_.begin(), tiles_.end(),
-                                        [&](const Tile& tile) { return tile.nearest > distance; });
+  const auto hit = std::ranges::partition_point(
+      tiles_, [&](const Tile& tile) { return tile.nearest > distance; });
   // Unless the tile begins a run, it lies where it does for any of its distances.
   if (hit != tiles_.end() && (!hit->begins_run || hit->nearest == distance)) return;
-  tiles_.erase(hit, tiles_.end());
+
+  // Sweeps on from here until it comes to where it came before.
+  fresh_.clear();
+  auto old = hit;
+  const Tile* last = hit == tiles_.begin() ? nullptr : &*(hit - 1);
   for (std::int64_t next = distance; next >= 0;) {
-    const std::int64_t joined = tiles_.empty() ? -1 : tiles_.back().nearest - kBlockTokens;
-    const bool begins_run = tiles_.empty() || next < joined;
-    tiles_.push_back({begins_run ? next : joined, begins_run});
-    next = tiles_.back().nearest <= 0 ? -1 : distances_.LargestBelow(tiles_.back().nearest);
+    const bool begins_run = last == nullptr || next < last->nearest - kBlockTokens;
+    const std::int64_t nearest = begins_run ? next : last->nearest - kBlockTokens;
+    last = &fresh_.emplace_back(nearest, begins_run);
+    while (old != tiles_.end() && old->nearest > nearest) ++old;
+    if (old != tiles_.end() && old->nearest == nearest) break;
+    next = distances_.LargestBelow(std::max(nearest, INT64_C(0)));
+    if (next < 0) old = tiles_.end();
+  }
+  Replace(hit, old == tiles_.end() ? old : old + 1);
+}
+
+void SlashTileCounter::Replace(Tiles::iterator begin, Tiles::iterator end) {
+  const auto common = std::min(end - begin, std::ssize(fresh_));
+  begin = std::copy_n(fresh_.begin(), common, begin);
+  if (begin < end) {
+    tiles_.erase(begin, end);
+  } else {
+    tiles_.insert(begin, fresh_.begin() + common, fresh_.end());
   }
 }
 

@@ -34,9 +34,14 @@ class SlashTileCounter {
     std::int64_t nearest = 0;
     bool begins_run = false;
   };
+  using Tiles = std::vector<Tile>;
+
+  /// Puts the fresh tiles in the place of [begin, end).
+  void Replace(Tiles::iterator begin, Tiles::iterator end);
 
   NumberSet distances_;
-  std::vector<Tile> tiles_;
+  Tiles tiles_;
+  Tiles fresh_;  // of the Insert that runs
 };
 
 }  // namespace longshadow
