@@ -13,12 +13,14 @@ import type { SessionStore } from '../domain/session-store.js';
 import { type EngineHost, STAGE } from '../engine-host/engine-host.js';
 import { hostStatus } from '../engine-host/host-status.js';
 import { measureStore } from '../engine-host/measure-store.js';
+import type { LoadedPatterns } from '../platform/patterns/load-patterns.js';
 import { workerMetrics, type WorkerMetrics } from './metrics.js';
 import type { PrefillEngine } from './prefill/prefill-engine.js';
 import { PrefillJobs } from './prefill/prefill-jobs.js';
 import { PrefillSessions } from './prefill/prefill-sessions.js';
 import { SegmentReuse } from './prefill/segment-reuse.js';
 import type { WorkerOperations } from './rpc/worker-service.js';
+import { nativeSparsePolicy } from './prefill/native-sparse-policy.js';
 import { removeSessionFiles } from './values/session-files.js';
 
 /** A worker's parts, wired but for what reaches the network. */
@@ -31,6 +33,7 @@ export interface WorkerParts {
 
 export function assembleWorker(
   host: EngineHost,
+  patterns: LoadedPatterns,
   store: SessionStore,
   registry: Registry,
   onError: (error: unknown) => void,
@@ -53,6 +56,7 @@ export function assembleWorker(
     stage: STAGE,
     modelFingerprint: host.info.modelFingerprint,
     expectedFingerprint: host.fingerprint,
+    sparsePolicy: (policy) => nativeSparsePolicy(policy, { ...host.info, patterns }),
     nowUnixMs: () => Date.now(),
     pause,
     onJob: metrics,
@@ -79,7 +83,7 @@ export function assembleWorker(
 
 function prefillEngine({ engine, valueStore }: EngineHost): PrefillEngine {
   return {
-    open: (key) => openPrefillSession(engine, valueStore, key, null),
+    open: (key, sparse) => openPrefillSession(engine, valueStore, key, sparse),
     segments: prefillSessionSegments,
     prefillChunk,
     seal: sealPrefillSession,

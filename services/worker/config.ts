@@ -1,4 +1,8 @@
-import { bytesSetting, integerSetting } from '../platform/config/setting-kinds.js';
+import {
+  bytesSetting,
+  integerSetting,
+  optionalTextSetting,
+} from '../platform/config/setting-kinds.js';
 import { defineSettings, type SettingsOf } from '../platform/config/settings.js';
 import { hostSettings } from '../engine-host/host-settings.js';
 
@@ -9,6 +13,11 @@ export const WORKER_SETTINGS = defineSettings('worker', {
     env: 'WORKER_STORE_CAPACITY_BYTES',
     default: 0,
     description: 'bytes that sessions may reserve; 0: 80 % of what the file system gives at start',
+  }),
+  patternsFile: optionalTextSetting({
+    env: 'WORKER_PATTERNS_FILE',
+    description:
+      "pattern file of MInference prefill, the router's for this model too; default: minference.json in the model's folder, without one every head has the default pattern",
   }),
   shutdownGraceMs: integerSetting({
     env: 'WORKER_SHUTDOWN_GRACE_MS',

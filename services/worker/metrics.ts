@@ -9,6 +9,7 @@ import {
   sessionsGauge,
 } from '../platform/metrics.js';
 import type { ErrorCode } from '../domain/serving-error.js';
+import { sparseMetrics } from './sparse-metrics.js';
 
 /** What the worker measures. */
 export interface WorkerMetrics {
@@ -34,6 +35,7 @@ const CORRUPTIONS: ReadonlySet<ErrorCode> = new Set(['DATA_LOSS', 'JOB_CORRUPT']
  */
 export function workerMetrics(registry: Registry, stage: number): WorkerMetrics {
   const { tokens, engine, attention, reusedTokens, restarts, failures } = prefillCounters(registry);
+  const countSparse = sparseMetrics(registry);
   const chunks = chunkSeconds(registry);
   const queueDepth = queueDepthGauge(registry);
   const queueWait = queueWaitSeconds(registry);
@@ -54,10 +56,11 @@ export function workerMetrics(registry: Registry, stage: number): WorkerMetrics 
     jobRestarted() {
       restarts.inc();
     },
-    chunkRan({ segment, engineMicros, attentionMicros }) {
+    chunkRan({ segment, engineMicros, attentionMicros, sparse }) {
       tokens.inc(segment.endToken - segment.beginToken);
       engine.inc(engineMicros / 1e6);
       attention.inc(attentionMicros / 1e6);
+      countSparse(sparse);
     },
     reused(linkedTokens) {
       reusedTokens.inc(linkedTokens);

@@ -7,6 +7,8 @@ import { type Heartbeat, startHeartbeat } from '../engine-host/heartbeat.js';
 import { serveMember } from '../engine-host/serve-member.js';
 import type { Log } from '../platform/log.js';
 import { makeMetrics } from '../platform/metrics.js';
+import { loadPatterns } from '../platform/patterns/load-patterns.js';
+import { checkPatternShape } from '../platform/patterns/parse-patterns.js';
 import { loadService } from '../platform/rpc/load-service.js';
 import {
   openSessionStore,
@@ -36,7 +38,9 @@ export async function runWorker(
   log: Log,
   onReady: (address: string) => void,
 ): Promise<void> {
+  const patterns = await loadPatterns(settings.modelDir, settings.patternsFile);
   const host = await openEngineHost('worker', settings, Date.now());
+  if (patterns.path !== null) checkPatternShape(patterns.patterns, host.info, patterns.path);
   const capacityBytes = checkedCapacity(host, settings.storeCapacityBytes, log);
   const store = await openSessionStore(settings.redisUrl, log);
   const { records } = store;
@@ -47,7 +51,7 @@ export async function runWorker(
     log.error({ err: error }, 'worker trouble');
   };
   const registry = makeMetrics('worker');
-  const parts = assembleWorker(host, store, registry, onError);
+  const parts = assembleWorker(host, patterns, store, registry, onError);
   const hosted = {
     definition: loadService('worker'),
     implementation: workerService(parts.operations, { log, metrics: registry }),

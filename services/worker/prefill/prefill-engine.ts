@@ -4,12 +4,16 @@ import type {
   PrefillSessionHandle,
   SegmentInfo,
   SessionKey,
+  SparsePolicy,
 } from '../../../native/ts/index.js';
 
 /** What prefill asks of the native engine and its value store; the worker binds it to the add-on. */
 export interface PrefillEngine {
-  /** Adopts the finished segments of the same key that are on disk. */
-  open(key: SessionKey): PrefillSessionHandle;
+  /**
+   * Adopts the finished segments of the same key that are on disk.
+   * @param sparse how its chunks attend; null for dense ones
+   */
+  open(key: SessionKey, sparse: SparsePolicy | null): PrefillSessionHandle;
   segments(session: PrefillSessionHandle): SegmentInfo[];
   prefillChunk(
     session: PrefillSessionHandle,

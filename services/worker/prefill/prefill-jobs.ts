@@ -1,11 +1,14 @@
-import type { PrefillChunkResult, SegmentInfo, SessionKey } from '../../../native/ts/index.js';
+import type { PrefillChunkResult, SessionKey, SparsePolicy } from '../../../native/ts/index.js';
 import { remainingPrefillMs } from '../../domain/prefill-cost.js';
 import { type PrefillJob, prefillJobId, type PrefillJobResult } from '../../domain/prefill-job.js';
 import type { ResolvedPolicy } from '../../domain/policy.js';
 import { type ErrorCode, ServingError } from '../../domain/serving-error.js';
 import type { SessionRecord } from '../../domain/session-record.js';
 import type { SessionStore } from '../../domain/session-store.js';
+import { DENSE_TAIL_ROWS } from '../../domain/sparse-policy.js';
 import { toServingError } from '../../engine-host/native-error-code.js';
+import { chunkSparseWork, denseFromToken } from './chunk-sparse-work.js';
+import { finishedChunk, missingChunks } from './finished-chunk.js';
 import { parsePrefillJob } from './parse-prefill-job.js';
 import type { PrefillEngine } from './prefill-engine.js';
 import type { Interruption, PrefillSession } from './prefill-session.js';
@@ -26,6 +29,8 @@ export interface PrefillJobsOptions {
     session: { sessionId: string; epoch: number },
     policy: ResolvedPolicy,
   ) => string;
+  /** As the engine takes it. @throws ServingError DATA_LOSS for patterns that are not this worker's */
+  readonly sparsePolicy: (policy: ResolvedPolicy) => SparsePolicy | null;
   readonly nowUnixMs: () => number;
   readonly pause: (ms: number) => Promise<void>;
   readonly onJob: {
@@ -82,7 +87,8 @@ export class PrefillJobs {
 
   async #run(job: PrefillJob, addedUnixMs: number): Promise<PrefillJobResult> {
     const record = await this.#refuseUnfit(job);
-    const session = await this.options.sessions.open(sessionKey(job, record));
+    const { sessions, sparsePolicy } = this.options;
+    const session = await sessions.open(sessionKey(job, record), sparsePolicy(record.policy));
     const name = `${job.kind} ${String(job.beginToken)}`;
     const startedMs = performance.now();
     this.options.onJob.jobStarted(job.kind, Math.max(0, this.options.nowUnixMs() - addedUnixMs));
@@ -112,7 +118,8 @@ export class PrefillJobs {
     const { stage, expectedFingerprint } = this.options;
     const fingerprint = expectedFingerprint({ sessionId, epoch }, record.policy);
     const key = { sessionId, epoch, stage, fingerprint };
-    const session = await sessions.open(sessionKey(key, record));
+    const sparse = this.options.sparsePolicy(record.policy);
+    const session = await sessions.open(sessionKey(key, record), sparse);
     await session.once(`seal ${String(record.receivedTokens)}`, () =>
       this.#seal(session, record.receivedTokens),
     );
@@ -154,33 +161,25 @@ export class PrefillJobs {
 
   async #prefill(session: PrefillSession, fit: FitJob): Promise<PrefillJobResult> {
     const { engine, store } = this.options;
-    const { job, addedUnixMs } = fit;
+    const { job, record, addedUnixMs } = fit;
     const { sessionId, beginToken, endToken } = job;
     const done = finishedChunk(engine.segments(session.handle), job);
     const reporter = this.#reporter(session, fit, done !== null);
     if (done !== null) {
       await this.#report(session, reporter, beginToken);
-      const { bytes } = done;
-      return {
-        beginToken,
-        endToken,
-        bytes,
-        engineMicros: 0,
-        sparse: null,
-        alreadyDone: true,
-        sealed: false,
-      };
+      return this.#told(session, job, { bytes: done.bytes, engineMicros: 0, alreadyDone: true });
     }
     const tokenIds = await this.#overGap(
       async () => store.tokenIds.get(sessionId, beginToken, endToken),
       session,
     );
+    const isSparse = record.policy.sparse !== null;
     const request = {
       tokenIds,
       beginToken,
       nextTokenId: job.nextTokenId,
       logprobPositions: wantedPositions(job),
-      denseFromToken: null,
+      denseFromToken: isSparse ? denseFromToken(job, DENSE_TAIL_ROWS) : null,
     };
     const result = await this.#interruptible(session, job, () =>
       engine.prefillChunk(session.handle, request, (share) => {
@@ -195,20 +194,22 @@ export class PrefillJobs {
       attentionMicros: result.attentionMicros,
       wallMicros: Math.max(0, this.options.nowUnixMs() - addedUnixMs) * 1000,
     });
+    if (isSparse) session.sparseWork.set(beginToken, chunkSparseWork(result));
     this.options.onJob.chunkRan(result);
     session.unreported.set(beginToken, promptLogprobs(request, result));
     await this.#report(session, reporter, beginToken);
     const { bytes } = result.segment;
     const { engineMicros } = result;
-    return {
-      beginToken,
-      endToken,
-      bytes,
-      engineMicros,
-      sparse: null,
-      alreadyDone: false,
-      sealed: false,
-    };
+    return this.#told(session, job, { bytes, engineMicros, alreadyDone: false });
+  }
+
+  #told(
+    { sparseWork }: PrefillSession,
+    { beginToken, endToken }: PrefillJob,
+    how: Pick<PrefillJobResult, 'bytes' | 'engineMicros' | 'alreadyDone'>,
+  ): PrefillJobResult {
+    const sparse = sparseWork.get(beginToken) ?? null;
+    return { beginToken, endToken, ...how, sparse, sealed: false };
   }
 
   /**
@@ -367,31 +368,4 @@ function sessionKey(
     fingerprint,
     origins: origins.map((origin) => ({ ...origin })),
   };
-}
-
-/**
- * The segment of a chunk that has run before, or null when the chunk is the next one.
- *
- * @throws ServingError WORKER_LOST if chunks before it are missing here: only a new plan helps;
- *   JOB_CORRUPT if it was cut otherwise before
- */
-function finishedChunk(segments: readonly SegmentInfo[], job: PrefillJob): SegmentInfo | null {
-  const { beginToken, endToken } = job;
-  const same = segments.find((segment) => segment.beginToken === beginToken);
-  if (same?.endToken === endToken) return same;
-  const finishedTokens = segments.at(-1)?.endToken ?? 0;
-  if (beginToken > finishedTokens) throw missingChunks(finishedTokens, beginToken);
-  if (beginToken === finishedTokens) return null;
-  throw new ServingError(
-    'JOB_CORRUPT',
-    `chunk [${String(beginToken)}, ${String(endToken)}) does not match the segments that are ` +
-      `finished up to ${String(finishedTokens)}`,
-  );
-}
-
-function missingChunks(finishedTokens: number, wantedTokens: number): ServingError {
-  return new ServingError(
-    'WORKER_LOST',
-    `segments are finished up to ${String(finishedTokens)} here, not ${String(wantedTokens)}`,
-  );
 }

@@ -2,6 +2,7 @@ import type { PrefillSessionHandle } from '../../../native/ts/index.js';
 import type { ChunkWork } from '../../domain/prefill-cost.js';
 import type { PromptLogprob } from '../../domain/session-event.js';
 import type { ErrorCode } from '../../domain/serving-error.js';
+import type { SparseWork } from '../../domain/sparse-work.js';
 
 /** Why a session's native work was interrupted from here; null while it runs undisturbed. */
 export type Interruption = Extract<
@@ -15,6 +16,8 @@ export class PrefillSession {
   readonly finished: ChunkWork[] = [];
   /** Log-probabilities of finished chunks, by first token, until their events are appended. */
   readonly unreported = new Map<number, readonly PromptLogprob[]>();
+  /** Of chunks that ran here under a sparse policy, by first token: a repeated job tells it again. */
+  readonly sparseWork = new Map<number, SparseWork>();
   handOff: Uint8Array | null = null;
   interruption: Interruption | null = null;
   readonly #running = new Map<string, Promise<unknown>>();

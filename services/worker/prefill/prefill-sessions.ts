@@ -1,4 +1,4 @@
-import type { SessionKey } from '../../../native/ts/index.js';
+import type { SessionKey, SparsePolicy } from '../../../native/ts/index.js';
 import { ServingError } from '../../domain/serving-error.js';
 import { type Interruption, PrefillSession } from './prefill-session.js';
 import type { PrefillEngine } from './prefill-engine.js';
@@ -62,7 +62,7 @@ export class PrefillSessions {
    *
    * @throws ServingError STALE_EPOCH, SHUTTING_DOWN, and what the engine throws
    */
-  async open(key: SessionKey): Promise<PrefillSession> {
+  async open(key: SessionKey, sparse: SparsePolicy | null): Promise<PrefillSession> {
     let swept = key.epoch === 1;
     for (;;) {
       this.#refuseClosing();
@@ -74,7 +74,8 @@ export class PrefillSessions {
       else await this.options.removeFiles(key.sessionId, key.epoch - 1);
       swept ||= (held?.epoch ?? key.epoch - 1) === key.epoch - 1;
     }
-    const session = new PrefillSession(key.sessionId, key.epoch, this.options.engine.open(key));
+    const handle = this.options.engine.open(key, sparse);
+    const session = new PrefillSession(key.sessionId, key.epoch, handle);
     this.#open.set(key.sessionId, session);
     return session;
   }

@@ -6,6 +6,7 @@ import {
   type PrefillSessionHandle,
   type SegmentInfo,
   type SessionKey,
+  type SparsePolicy,
   type SparseStats,
 } from '../../../native/ts/index.js';
 import {
@@ -13,6 +14,7 @@ import {
   prefillJobId,
   type PrefillJobResult,
 } from '../../../services/domain/prefill-job.js';
+import type { ResolvedPolicy } from '../../../services/domain/policy.js';
 import type { SessionEvent } from '../../../services/domain/session-event.js';
 import { type ErrorCode, ServingError } from '../../../services/domain/serving-error.js';
 import type { SessionRecord } from '../../../services/domain/session-record.js';
@@ -60,6 +62,11 @@ export function makeWorld() {
     redisFailures: 0,
     pausedMs: [] as number[],
     keys: [] as SessionKey[],
+    /** What sessions were opened with. */
+    sparse: [] as (SparsePolicy | null)[],
+    sparseOf: (_policy: ResolvedPolicy): SparsePolicy | null => null,
+    /** Of the chunks that end from now on. */
+    stats: NO_SPARSE_STATS,
     events: [] as SessionEvent[],
     appendOptions: [] as (AppendOptions | undefined)[],
     errors: [] as unknown[],
@@ -72,8 +79,9 @@ export function makeWorld() {
     return held;
   };
   const engine = {
-    open(sessionKey: SessionKey): PrefillSessionHandle {
+    open(sessionKey: SessionKey, sparse: SparsePolicy | null): PrefillSessionHandle {
       state.keys.push(sessionKey);
+      state.sparse.push(sparse);
       const { sessionId, epoch } = sessionKey;
       const key = `${sessionId} ${String(epoch)}`;
       const segments = disk.get(key) ?? [];
@@ -105,7 +113,7 @@ export function makeWorld() {
             ranks: new Uint32Array(logprobPositions.length).fill(4),
             engineMicros: 2000,
             attentionMicros: 500,
-            sparse: NO_SPARSE_STATS,
+            sparse: state.stats,
           });
         };
         chunks.push({ request, progress, finish, fail: reject });
@@ -166,6 +174,7 @@ export function makeWorld() {
     },
     stage: 0,
     modelFingerprint: MODEL,
+    sparsePolicy: (policy) => state.sparseOf(policy),
     expectedFingerprint: ({ epoch }) => String(epoch).repeat(32),
     nowUnixMs: () => state.nowUnixMs,
     pause: (ms) => {

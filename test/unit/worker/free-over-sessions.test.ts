@@ -11,7 +11,7 @@ const KEY = { sessionId: SESSION, epoch: 2, stage: 0, fingerprint: '2'.repeat(32
 /** A worker that holds one session of epoch 2; `load` is what Redis says of it. */
 async function holding(load: () => SessionRecord | null) {
   const { sessions, state } = makeWorld();
-  await sessions.open(KEY);
+  await sessions.open(KEY, null);
   state.removed.length = 0; // of the older epoch, at the open
   const errors: unknown[] = [];
   const records = {

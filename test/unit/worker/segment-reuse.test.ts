@@ -188,7 +188,7 @@ test('a released session gets no segments, even if its release comes while they 
 test('a session that is open here takes no segments that it would not see', async () => {
   await inStore(async ({ directory, reuse, sessions, disk }) => {
     const key = { ...TAKER, stage: 0, fingerprint: '1'.repeat(32), origins: [] };
-    await sessions.open(key);
+    await sessions.open(key, null);
     await assert.rejects(reuse.reuse(WHOLE), refusedWith('SESSION_BUSY'));
     assert.ok(!existsSync(join(directory, SESSION)));
     const adopted = { beginToken: 0, endToken: 1536, bytes: 7 };
@@ -200,7 +200,7 @@ test('a session that is open here takes no segments that it would not see', asyn
 test('an earlier plan of the same session is released once its segments are linked', async () => {
   await inStore(async ({ directory, reuse, sessions, state }) => {
     await fill(directory, SESSION, ['1-0-0-512', '1-0-512-600']);
-    await sessions.open({ ...TAKER, stage: 0, fingerprint: '1'.repeat(32), origins: [] });
+    await sessions.open({ ...TAKER, stage: 0, fingerprint: '1'.repeat(32), origins: [] }, null);
     state.record = sessionRecord({ epoch: 2 });
     const request = {
       taker: { sessionId: SESSION, epoch: 2 },

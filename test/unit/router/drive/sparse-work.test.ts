@@ -118,7 +118,7 @@ describe('what chunks of a sparse session did', () => {
     const work = told();
     assert.equal(context?.cachedTokens, 4_608);
     assert.equal(work?.denseTokens, 0);
-    assert.equal(work?.sparseTokens, context.promptTokens - 4_608);
+    assert.equal(work.sparseTokens, context.promptTokens - 4_608);
   });
 
   function failOnce(beginToken: number, error: ServingError): void {

@@ -1,0 +1,74 @@
+import type { SparsePolicy } from '../../../native/ts/index.js';
+import { HEAD_PATTERNS, type HeadPatternName, patternOf } from '../../domain/head-pattern.js';
+import type { ResolvedPolicy } from '../../domain/policy.js';
+import { ServingError } from '../../domain/serving-error.js';
+import type { ResolvedSparsePolicy } from '../../domain/sparse-policy.js';
+import type { LoadedPatterns } from '../../platform/patterns/load-patterns.js';
+
+/** What a stage knows of its model's heads. */
+export interface StagePatterns {
+  readonly patterns: LoadedPatterns;
+  readonly layerBegin: number;
+  readonly layerEnd: number;
+  readonly queryHeads: number;
+}
+
+/** Of a head in the engine's budgets: pattern, columns, distances, tiles. */
+const BUDGET_FIELDS = 4;
+type Budget = readonly [HeadPatternName, columns: number, distances: number, tiles: number];
+
+/**
+ * A session's sparse policy as the engine takes it, for the layers of this stage.
+ *
+ * @returns null for dense prefill
+ * @throws ServingError DATA_LOSS if the session was admitted for other patterns than this worker's
+ */
+export function nativeSparsePolicy(
+  { prefillPolicy, sparse }: ResolvedPolicy,
+  stage: StagePatterns,
+): SparsePolicy | null {
+  if (prefillPolicy === 'dense' || sparse === null) return null;
+  const { denseBelowTokens, gamma, tau, minTiles, guardInterval } = sparse;
+  const budgetOf =
+    prefillPolicy === 'flexprefill'
+      ? (): Budget => ['flex', 0, 0, sparse.tilesPerBlock]
+      : patternBudgets(sparse, stage.patterns);
+  const budgets = stageBudgets(stage, budgetOf);
+  return { denseBelowTokens, budgets, gamma, tau, minTiles, guardInterval };
+}
+
+function patternBudgets(
+  { patternsSha256, tilesPerBlock }: ResolvedSparsePolicy,
+  { patterns, sha256, path }: LoadedPatterns,
+): (layer: number, head: number) => Budget {
+  if (patternsSha256 !== sha256) throw otherPatterns(path);
+  return (layer, head) => {
+    const { pattern, columns, distances, tiles } = patternOf(patterns, layer, head);
+    return [pattern, columns, distances, tiles ?? tilesPerBlock];
+  };
+}
+
+function stageBudgets(
+  { layerBegin, layerEnd, queryHeads }: StagePatterns,
+  budgetOf: (layer: number, head: number) => Budget,
+): Float64Array {
+  const budgets = new Float64Array((layerEnd - layerBegin) * queryHeads * BUDGET_FIELDS);
+  let at = 0;
+  for (let layer = layerBegin; layer < layerEnd; layer++) {
+    for (let head = 0; head < queryHeads; head++) {
+      const [pattern, ...limits] = budgetOf(layer, head);
+      budgets.set([HEAD_PATTERNS.indexOf(pattern), ...limits], at);
+      at += BUDGET_FIELDS;
+    }
+  }
+  return budgets;
+}
+
+function otherPatterns(path: string | null): ServingError {
+  const here = path ?? 'none, so every head has the default pattern';
+  return new ServingError(
+    'DATA_LOSS',
+    `the pattern files of router and worker differ (the worker's: ${here}); ` +
+      'start both with the same one',
+  );
+}

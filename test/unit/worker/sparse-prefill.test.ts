@@ -1,0 +1,167 @@
+import assert from '../../support/assert.js';
+import { test } from 'node:test';
+import type { SparseStats } from '../../../native/ts/index.js';
+import type { HeadPattern } from '../../../services/domain/head-pattern.js';
+import type { ResolvedPolicy } from '../../../services/domain/policy.js';
+import type { ResolvedSparsePolicy } from '../../../services/domain/sparse-policy.js';
+import { makeMetrics } from '../../../services/platform/metrics.js';
+import {
+  type LoadedPatterns,
+  patternsSha256,
+} from '../../../services/platform/patterns/load-patterns.js';
+import { nativeSparsePolicy } from '../../../services/worker/prefill/native-sparse-policy.js';
+import { sparseMetrics } from '../../../services/worker/sparse-metrics.js';
+import { sampleSum } from '../../support/metrics-page.js';
+import { job, makeWorld, refusedWith, sessionRecord, settle } from './fake-prefill.js';
+
+const SHAPE: HeadPattern = { pattern: 'a-shape', columns: 64, distances: 512, tiles: null };
+const BLOCKS: HeadPattern = { pattern: 'block-sparse', columns: 0, distances: 0, tiles: 100 };
+const FILE = [new Map([[1, SHAPE]]), new Map(), new Map([[0, BLOCKS]])];
+const PATTERNS: LoadedPatterns = { patterns: FILE, sha256: patternsSha256(FILE), path: 'p.json' };
+const STAGE = { patterns: PATTERNS, layerBegin: 0, layerEnd: 3, queryHeads: 2 };
+
+const SPARSE: ResolvedSparsePolicy = {
+  ...{ denseBelowTokens: 1_024, tilesPerBlock: 64, patternsSha256: PATTERNS.sha256 },
+  ...{ gamma: 0.9, tau: 0.1, minTiles: 8, guardInterval: 4 },
+};
+
+function policyOf(
+  prefillPolicy: ResolvedPolicy['prefillPolicy'],
+  sparse: ResolvedSparsePolicy | null,
+): ResolvedPolicy {
+  return { prefillPolicy, cachePolicy: 'full', dtype: 'bf16', cutRule: 'cpu', sparse };
+}
+
+test('budgets are of each head of each layer of the stage, in order', () => {
+  const native = nativeSparsePolicy(policyOf('minference', SPARSE), STAGE);
+  const vertical = [2, 1_000, 6_096, 64];
+  assert.deepEqual(
+    [...(native?.budgets ?? [])],
+    [vertical, [1, 64, 512, 64], vertical, vertical, [3, 0, 0, 100], vertical].flat(),
+  );
+  const { budgets: _, ...rest } = native ?? { budgets: null };
+  assert.deepEqual(rest, {
+    ...{ denseBelowTokens: 1_024, gamma: 0.9, tau: 0.1, minTiles: 8, guardInterval: 4 },
+  });
+});
+
+test('a stage has the budgets of its own layers', () => {
+  const stage = { ...STAGE, layerBegin: 2 };
+  const native = nativeSparsePolicy(policyOf('minference', SPARSE), stage);
+  assert.deepEqual([...(native?.budgets ?? [])], [3, 0, 0, 100, 2, 1_000, 6_096, 64]);
+});
+
+test('flexprefill has one pattern everywhere and reads no file', () => {
+  const sparse = { ...SPARSE, patternsSha256: '', tilesPerBlock: 32 };
+  const native = nativeSparsePolicy(policyOf('flexprefill', sparse), STAGE);
+  const heads = Array.from({ length: 6 }, () => [4, 0, 0, 32]);
+  assert.deepEqual([...(native?.budgets ?? [])], heads.flat());
+});
+
+test('a dense session has no sparse policy', () => {
+  assert.equal(nativeSparsePolicy(policyOf('dense', null), STAGE), null);
+});
+
+test('a session that was admitted for other patterns is refused, naming the file', () => {
+  const other = { ...SPARSE, patternsSha256: patternsSha256([]) };
+  assert.throws(
+    () => nativeSparsePolicy(policyOf('minference', other), STAGE),
+    (error: Error) =>
+      refusedWith('DATA_LOSS')(error) && /files .* differ.*p\.json/.test(error.message),
+  );
+});
+
+const STATS: SparseStats = {
+  attendedKeys: Float64Array.of(0, 5, 20, 0, 0),
+  causalKeys: Float64Array.of(0, 10, 100, 0, 0),
+  ...{ estimateMicros: 30, indexMicros: 2, attentionMicros: 400 },
+  ...{ guardBlocks: 2, guardErrorSum: 0.03, guardErrorMax: 0.02 },
+};
+const POLICY = policyOf('minference', SPARSE);
+
+test('a chunk of a sparse session is opened, run and told with its policy', async () => {
+  const { run, chunks, state } = makeWorld();
+  const native = nativeSparsePolicy(POLICY, STAGE);
+  state.sparseOf = (policy) => (policy.sparse === null ? null : native);
+  state.record = sessionRecord({ policy: POLICY });
+  state.stats = STATS;
+  const first = run(job({}));
+  await settle();
+  assert.deepEqual(state.sparse, [native]);
+  assert.equal(chunks[0]?.request.denseFromToken, null, 'more of the prompt may follow');
+  chunks[0].finish();
+  const { sparse } = await first;
+  assert.deepEqual(sparse, {
+    ...{ sparseTokens: 1_024, denseTokens: 0 },
+    ...{ attendedKeys: [0, 5, 20, 0, 0], causalKeys: [0, 10, 100, 0, 0] },
+    ...{ estimateMicros: 30, indexMicros: 2, attentionMicros: 400 },
+    ...{ guardBlocks: 2, guardErrorSum: 0.03, guardErrorMax: 0.02 },
+  });
+  const again = await run(job({}));
+  assert.equal(again.alreadyDone, true);
+  assert.deepEqual(again.sparse, sparse, 'its driver may have died before it wrote it down');
+});
+
+test('the last 128 rows of a sparse prompt are dense', async () => {
+  const { run, chunks, state } = makeWorld();
+  state.record = sessionRecord({ policy: POLICY });
+  const last = run(job({ totalTokens: 1_024 }));
+  await settle();
+  assert.equal(chunks[0]?.request.denseFromToken, 896);
+  chunks[0].finish();
+  const { sparse, sealed } = await last;
+  assert.equal(sealed, true);
+  assert.deepEqual([sparse?.sparseTokens, sparse?.denseTokens], [0, 1_024], 'it was too early');
+});
+
+test('a sparse prompt of fewer rows than that is dense from its first one on', async () => {
+  const { run, chunks, state } = makeWorld();
+  state.record = sessionRecord({ policy: POLICY });
+  const only = run(job({ endToken: 100, totalTokens: 100, nextTokenId: null }));
+  await settle();
+  assert.equal(chunks[0]?.request.denseFromToken, 0);
+  chunks[0].finish();
+  await only;
+});
+
+test('a dense session says nothing of sparse prefill', async () => {
+  const { run, chunks, state } = makeWorld();
+  const only = run(job({ totalTokens: 1_024 }));
+  await settle();
+  assert.deepEqual(state.sparse, [null]);
+  assert.equal(chunks[0]?.request.denseFromToken, null);
+  chunks[0].finish();
+  assert.equal((await only).sparse, null);
+});
+
+test('a job for other patterns fails before anything is opened', async () => {
+  const { run, state } = makeWorld();
+  state.sparseOf = (policy) =>
+    nativeSparsePolicy(policy, { ...STAGE, patterns: { ...PATTERNS, sha256: 'f'.repeat(64) } });
+  state.record = sessionRecord({ policy: POLICY });
+  await assert.rejects(run(job({})), refusedWith('DATA_LOSS'));
+  assert.equal(state.opened, 0);
+  assert.deepEqual(state.failedJobs, [['prefill', 'DATA_LOSS']]);
+});
+
+test('sparse chunks are counted by pattern, by time and by their error', async () => {
+  const registry = makeMetrics('worker');
+  const count = sparseMetrics(registry);
+  const before = await registry.metrics();
+  for (const pattern of ['a-shape', 'vertical-slash', 'block-sparse', 'flex']) {
+    assert.match(before, new RegExp(`longshadow_sparse_causal_keys_total\\{pattern="${pattern}"`));
+  }
+  count(STATS);
+  count({ ...STATS, guardBlocks: 0, guardErrorSum: 0 });
+  const page = await registry.metrics();
+  const sum = (name: string, labels = {}): number =>
+    sampleSum(page, `longshadow_sparse_${name}`, labels);
+  assert.equal(sum('attended_keys_total', { pattern: 'vertical-slash' }), 40);
+  assert.equal(sum('attended_keys_total', { pattern: 'a-shape' }), 10);
+  assert.equal(sum('causal_keys_total'), 220);
+  assert.equal(sum('estimate_seconds_total'), 60e-6);
+  assert.equal(sum('index_seconds_total'), 4e-6);
+  assert.equal(sum('attention_seconds_total'), 800e-6);
+  assert.equal(sum('guard_error_count'), 1);
+  assert.equal(sum('guard_error_sum'), 0.015);
+});
