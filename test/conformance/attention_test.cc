@@ -1,168 +1,29 @@
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 #include <span>
 
-#include "test/conformance/support.h"
-#include "test/conformance/tolerance.h"
+#include "test/conformance/attention_batch.h"
 
 namespace longshadow::conformance {
 namespace {
 
-struct Heads {
-  std::int32_t kv = 1;
-  std::int32_t group = 1;
-  std::int32_t dim = 64;
-};
-
-struct Sequence {
-  std::int64_t position = 0;
-  std::int64_t rows = 1;
-};
-
-/// Sequences with their caches, and queries for all of them.
-struct Batch {
-  Batch(std::mt19937_64& generator, const Heads& heads, DType dtype,
-        std::span<const Sequence> wanted, std::int64_t distinct_pages = 0)
-      : shape{heads.kv * heads.group, heads.kv, heads.dim,
-              1.0F / std::sqrt(static_cast<float>(heads.dim))},
-        geometry{2, heads.kv, heads.dim, dtype},
-        q(dtype, 0, 1) {
-    std::int64_t rows = 0;
-    for (const Sequence& s : wanted) {
-      const std::int64_t tokens = s.position + s.rows;
-      caches.emplace_back(geometry, tokens, distinct_pages);
-      caches.back().FillRandom(generator, tokens);
-      sequences.push_back({rows, s.rows, s.position, caches.back().pages()});
-      rows += s.rows;
-    }
-    q = Matrix::Random(generator, dtype, rows, shape.query_heads * heads.dim);
-  }
-
-  Matrix Run(Backend& backend) const {
-    Matrix out(q.dtype(), q.rows(), q.cols());
-    backend.Attention(q.View(), shape, geometry, 1, sequences, out.View());
-    backend.Synchronize();
-    return out;
-  }
-
-  AttentionShape shape;
-  KvGeometry geometry;
-  std::vector<PagedKv> caches;
-  std::vector<SequenceRows> sequences;
-  Matrix q;
-};
-
-/// One (row, head) in fp64: output and what its tolerance needs.
-struct Exact {
-  std::vector<double> output;  // [head_dim], as are the next two
-  std::vector<double> magnitude;
-  std::vector<double> value_chain;
-  double weight_chain = 0;
-  double score_magnitude = 0;
-};
-
-/// Tiles of 128 keys that raise the largest score so far: each rescales the sums.
-std::int64_t Rescalings(const std::vector<double>& scores) {
-  constexpr std::size_t kTile = 128;
-  std::int64_t count = 0;
-  double top = -std::numeric_limits<double>::infinity();
-  for (std::size_t tile = 0; tile < scores.size(); tile += kTile) {
-    const auto begin = scores.begin() + static_cast<std::ptrdiff_t>(tile);
-    const double own = *std::max_element(
-        begin, begin + static_cast<std::ptrdiff_t>(std::min(kTile, scores.size() - tile)));
-    if (own > top) ++count;
-    top = std::max(top, own);
-  }
-  return count;
-}
-
-/// Softmax of the scores over V, and the chains of its sums.
-void AddExactValues(const Batch& b, std::size_t sequence, std::int32_t kv_head,
-                    const std::vector<double>& scores, Exact& exact) {
-  constexpr std::size_t kPieceKeys = 4096;  // the shortest that any kernel merges
-  const PagedKv& cache = b.caches[sequence];
-  const auto dim = static_cast<std::size_t>(b.shape.head_dim);
-  const double top = *std::max_element(scores.begin(), scores.end());
-  std::vector<double> weights;
-  for (const double score : scores) weights.push_back(std::exp(score - top));
-  const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
-  const std::int64_t rescalings = Rescalings(scores);
-  const auto pieces = static_cast<std::int64_t>((scores.size() + kPieceKeys - 1) / kPieceKeys);
-  exact.output.assign(dim, 0);
-  exact.magnitude.assign(dim, 0);
-  const auto term = [&](std::size_t j, std::size_t d) {
-    return weights[j] / sum *
-           cache.V(1, kv_head, static_cast<std::int64_t>(j), static_cast<std::int64_t>(d));
-  };
-  for (std::size_t d = 0; d < dim; ++d) {
-    for (std::size_t j = 0; j < scores.size(); ++j) {
-      exact.output[d] += term(j, d);
-      exact.magnitude[d] += std::abs(term(j, d));
-    }
-    SumChain chain(exact.magnitude[d]);
-    for (std::size_t j = 0; j < scores.size(); ++j) chain.AddTerm(std::abs(term(j, d)));
-    exact.value_chain.push_back(chain.Roundings(rescalings, pieces));
-  }
-  SumChain chain(1.0);
-  for (const double weight : weights) chain.AddTerm(weight / sum);
-  exact.weight_chain = chain.Roundings(rescalings, pieces);
-}
-
-Exact ExactAttention(const Batch& b, std::size_t sequence, std::int64_t row, std::int32_t head) {
-  const std::int64_t dim = b.shape.head_dim;
-  const PagedKv& cache = b.caches[sequence];
-  const SequenceRows& s = b.sequences[sequence];
-  const std::int32_t kv_head = head / (b.shape.query_heads / b.shape.kv_heads);
-  const std::int64_t keys = s.position + row + 1;
-  const double scale = static_cast<double>(b.shape.scale);
-  std::vector<double> query(static_cast<std::size_t>(dim));
-  for (std::int64_t d = 0; d < dim; ++d) {
-    query[static_cast<std::size_t>(d)] = b.q.At(s.row_begin + row, head * dim + d);
-  }
-  std::vector<double> scores(static_cast<std::size_t>(keys));
-  Exact exact;
-  for (std::int64_t j = 0; j < keys; ++j) {
-    double dot = 0;
-    double size = 0;
-    for (std::int64_t d = 0; d < dim; ++d) {
-      const double product = query[static_cast<std::size_t>(d)] * cache.K(1, kv_head, j, d);
-      dot += product;
-      size += std::abs(product);
-    }
-    scores[static_cast<std::size_t>(j)] = dot * scale;
-    exact.score_magnitude = std::max(exact.score_magnitude, size * scale);
-  }
-  AddExactValues(b, sequence, kv_head, scores, exact);
-  return exact;
-}
-
 /// Checks about `samples` rows of each sequence, its first and last among them.
 void CheckAgainstExact(const Batch& b, const Matrix& out, std::int64_t samples) {
   std::int64_t wrong = 0;
-  const std::int64_t dim = b.shape.head_dim;
   for (std::size_t i = 0; i < b.sequences.size(); ++i) {
     const SequenceRows& s = b.sequences[i];
     const std::int64_t step =
         std::max<std::int64_t>(1, (s.rows - 1) / std::max<std::int64_t>(1, samples - 1));
     for (std::int64_t row = s.rows - 1; row >= 0; row = row > 0 && row < step ? 0 : row - step) {
       for (std::int32_t head = 0; head < b.shape.query_heads; ++head) {
-        const Exact exact = ExactAttention(b, i, row, head);
-        for (std::int64_t d = 0; d < dim; ++d) {
-          const auto at = static_cast<std::size_t>(d);
-          const double tolerance = AttentionTolerance(
-              {dim, exact.score_magnitude, exact.magnitude[at], std::abs(exact.output[at]),
-               exact.value_chain[at], exact.weight_chain},
-              b.q.dtype());
-          const double got = out.At(s.row_begin + row, head * dim + d);
-          if (!(std::abs(got - exact.output[at]) <= tolerance)) ++wrong;
-        }
+        const RowHead at{i, row, head};
+        wrong += CountWrong(b, at, ExactAttention(b, at), out, s.row_begin + row);
       }
     }
   }
-  EXPECT_EQ(wrong, 0) << "head_dim " << dim << ", kv heads " << b.shape.kv_heads << ", group "
-                      << b.shape.query_heads / b.shape.kv_heads << ", dtype "
+  EXPECT_EQ(wrong, 0) << "head_dim " << b.shape.head_dim << ", kv heads " << b.shape.kv_heads
+                      << ", group " << b.shape.query_heads / b.shape.kv_heads << ", dtype "
                       << static_cast<int>(b.q.dtype()) << ", first sequence at "
                       << b.sequences[0].position << " with " << b.sequences[0].rows << " rows";
 }
@@ -249,7 +110,7 @@ TEST_P(AttentionTest, ReachesTheLastPositionOfAMillion) {
       CheckAgainstExact(b, out, 2);
       // Half of 6 and half of -5: either key alone, or none, would be far away.
       EXPECT_NEAR(out.At(0, 0), 0.5, 0.1);
-      const Exact exact = ExactAttention(b, 0, 0, 0);
+      const Exact exact = ExactAttention(b, {0, 0, 0});
       EXPECT_LT(exact.value_chain[0] + exact.weight_chain, 4096) << "the tolerance means nothing";
     }
   }
