@@ -10,6 +10,7 @@
 #include "matmul.h"
 #include "rope.h"
 #include "row_operations.h"
+#include "sparse_attention.h"
 
 namespace longshadow {
 namespace {
@@ -21,7 +22,8 @@ class CpuBackend : public Backend {
       : context_(cpu::ChooseKernels(), threads),
         matmul_(context_),
         rope_(context_),
-        attention_(context_) {}
+        attention_(context_),
+        sparse_attention_(context_) {}
 
   std::string_view Name() const override { return "cpu"; }
   std::string_view InstructionSet() const override { return context_.kernels.name; }
@@ -78,9 +80,10 @@ class CpuBackend : public Backend {
   void IndexRows(SparseSelection&, std::int64_t, std::int64_t) override {
     throw Error(ErrorCode::kUnsupported, "sparse prefill");
   }
-  void SparseAttention(ConstMatrixView, const AttentionShape&, const KvGeometry&, std::int32_t,
-                       const SequenceRows&, SparseSelection&, MatrixView) override {
-    throw Error(ErrorCode::kUnsupported, "sparse prefill");
+  void SparseAttention(ConstMatrixView q, const AttentionShape& shape, const KvGeometry& geometry,
+                       std::int32_t layer, const SequenceRows& rows, SparseSelection& selection,
+                       MatrixView out) override {
+    sparse_attention_.Run(q, shape, geometry, layer, rows, selection, out);
   }
   void SiluMul(ConstMatrixView gate_up, MatrixView out) override {
     cpu::SiluMul(context_, gate_up, out);
@@ -97,6 +100,7 @@ class CpuBackend : public Backend {
   cpu::MatMulRunner matmul_;
   cpu::RopeRunner rope_;
   cpu::AttentionRunner attention_;
+  cpu::SparseAttentionRunner sparse_attention_;
 };
 
 }  // namespace

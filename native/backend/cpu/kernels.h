@@ -56,6 +56,16 @@ struct PrefillArgs {
   void* scratch = nullptr;  // PrefillScratchBytes, 64-byte aligned
 };
 
+/// Attention of a query block over keys of its own, for one query head. A row sees of them those
+/// that are not after it. See SparseIndex.
+struct SparseArgs {
+  PrefillArgs block;                      // heads = 1; scratch: sparse_scratch_bytes
+  const std::uint32_t* ranges = nullptr;  // [range_count][2]: the first key, the one after the last
+  std::int64_t range_count = 0;
+  const std::uint32_t* columns = nullptr;
+  std::int64_t column_count = 0;
+};
+
 /// Attention of a few rows over keys [key_begin, key_end) of one kv head, unnormalised.
 struct DecodeArgs {
   const void* q = nullptr;  // as PrefillArgs
@@ -118,6 +128,8 @@ struct Kernels {
   void (*softmax)(float* x, std::int64_t n);
   std::int64_t (*prefill_scratch_bytes)(std::int32_t head_dim, std::int32_t heads);
   void (*prefill)(const PrefillArgs& args);
+  std::int64_t (*sparse_scratch_bytes)(std::int32_t head_dim);
+  void (*sparse)(const SparseArgs& args);
   std::int64_t (*decode_scratch_bytes)(std::int32_t head_dim, std::int32_t queries);
   void (*decode)(const DecodeArgs& args);
 };

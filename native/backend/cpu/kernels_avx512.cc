@@ -7,6 +7,7 @@
 #include "kernels.h"
 #include "math_kernels.h"
 #include "prefill_f32_kernel.h"
+#include "sparse_f32_kernel.h"
 
 namespace longshadow::cpu {
 namespace {
@@ -14,6 +15,7 @@ namespace {
 std::int64_t PrefillBytes(std::int32_t head_dim, std::int32_t heads) {
   return F32PrefillFloats(head_dim, heads) * 4;
 }
+std::int64_t SparseBytes(std::int32_t head_dim) { return SparseF32Floats(head_dim) * 4; }
 std::int64_t DecodeBytes(std::int32_t head_dim, std::int32_t queries) {
   return DecodeFloats(head_dim, queries) * 4;
 }
@@ -34,6 +36,8 @@ constexpr Kernels kKernels = {
     .softmax = Softmax,
     .prefill_scratch_bytes = PrefillBytes,
     .prefill = PrefillF32,
+    .sparse_scratch_bytes = SparseBytes,
+    .sparse = SparseF32,
     .decode_scratch_bytes = DecodeBytes,
     .decode = DecodeF32,
 };

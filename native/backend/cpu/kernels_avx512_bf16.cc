@@ -9,6 +9,8 @@
 #include "math_kernels.h"
 #include "prefill_bf16_kernel.h"
 #include "prefill_f32_kernel.h"
+#include "sparse_bf16_kernel.h"
+#include "sparse_f32_kernel.h"
 
 namespace longshadow::cpu {
 namespace {
@@ -16,6 +18,11 @@ namespace {
 std::int64_t PrefillBytes(std::int32_t head_dim, std::int32_t heads) {
   const std::int64_t f32 = F32PrefillFloats(head_dim, heads);
   const std::int64_t bf16 = Bf16PrefillWords(head_dim, heads);
+  return (f32 > bf16 ? f32 : bf16) * 4;
+}
+std::int64_t SparseBytes(std::int32_t head_dim) {
+  const std::int64_t f32 = SparseF32Floats(head_dim);
+  const std::int64_t bf16 = SparseBf16Words(head_dim);
   return (f32 > bf16 ? f32 : bf16) * 4;
 }
 std::int64_t DecodeBytes(std::int32_t head_dim, std::int32_t queries) {
@@ -38,6 +45,8 @@ constexpr Kernels kKernels = {
     .softmax = Softmax,
     .prefill_scratch_bytes = PrefillBytes,
     .prefill = PrefillBf16,
+    .sparse_scratch_bytes = SparseBytes,
+    .sparse = SparseBf16,
     .decode_scratch_bytes = DecodeBytes,
     .decode = DecodeF32,
 };

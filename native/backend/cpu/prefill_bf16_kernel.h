@@ -74,27 +74,33 @@ inline __m512bh BroadcastPair(const void* p) {
   return reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
 }
 
+inline __m256i LoadHalves(const std::uint16_t* p) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+
+/// Packs two keys' values as pairs. second may be null: then it counts as zero.
+inline void PackPair(const std::uint16_t* first, const std::uint16_t* second, std::int64_t head_dim,
+                     std::uint32_t* to) {
+  std::int64_t d = 0;
+  for (; d + kLanes <= head_dim; d += kLanes) {
+    __m256i high = _mm256_setzero_si256();
+    if (second != nullptr) high = LoadHalves(second + d);
+    const __m512i lows = _mm512_cvtepu16_epi32(LoadHalves(first + d));
+    const __m512i highs = _mm512_cvtepu16_epi32(high);
+    _mm512_storeu_si512(to + d, _mm512_or_si512(lows, _mm512_slli_epi32(highs, 16)));
+  }
+  for (; d < head_dim; ++d) {
+    to[d] = first[d] | (second != nullptr ? static_cast<std::uint32_t>(second[d]) << 16 : 0U);
+  }
+}
+
 /// Packs a tile's values as pairs of adjacent keys; keys past the end count as zero (their memory
 /// may hold anything).
 inline void PackValues(const std::uint16_t* v, std::int64_t keys, std::int64_t head_dim,
                        std::uint32_t* packed) {
-  const __m256i none = _mm256_setzero_si256();
   for (std::int64_t j = 0; j < keys; j += 2) {
     const std::uint16_t* first = v + j * head_dim;
-    const std::uint16_t* second = first + head_dim;
-    std::uint32_t* to = packed + j / 2 * head_dim;
-    const bool both = j + 1 < keys;
-    std::int64_t d = 0;
-    for (; d + kLanes <= head_dim; d += kLanes) {
-      const auto* low = reinterpret_cast<const __m256i*>(first + d);
-      const auto* high = reinterpret_cast<const __m256i*>(second + d);
-      const __m512i lows = _mm512_cvtepu16_epi32(_mm256_loadu_si256(low));
-      const __m512i highs = _mm512_cvtepu16_epi32(both ? _mm256_loadu_si256(high) : none);
-      _mm512_storeu_si512(to + d, _mm512_or_si512(lows, _mm512_slli_epi32(highs, 16)));
-    }
-    for (; d < head_dim; ++d) {
-      to[d] = first[d] | (both ? static_cast<std::uint32_t>(second[d]) << 16 : 0U);
-    }
+    PackPair(first, j + 1 < keys ? first + head_dim : nullptr, head_dim, packed + j / 2 * head_dim);
   }
 }
 
@@ -217,10 +223,12 @@ inline void MaskScores(float* scores, std::int64_t keys, const std::int32_t* lim
   }
 }
 
-/// One key tile of one head. VECS: vectors of lanes that hold rows.
-template <int VECS, int DIM>
+/// One key tile of one head, its values in s.v. VECS: vectors of lanes that hold rows. aside: as
+/// NoAside.
+template <int VECS, int DIM, typename Aside>
 inline void TileStepBf16(const PrefillArgs& a, const Bf16PrefillScratch& s, std::int64_t head,
-                         const std::uint16_t* k, std::int64_t keys, const std::int32_t* limits) {
+                         const std::uint16_t* k, std::int64_t keys, const std::int32_t* limits,
+                         const Aside& aside) {
   const std::int64_t dim = DIM > 0 ? DIM : a.head_dim;
   const std::int64_t at = head * dim * kBlockRows;
   constexpr int kKeys = VECS == 4 ? 4 : 8;
@@ -228,6 +236,7 @@ inline void TileStepBf16(const PrefillArgs& a, const Bf16PrefillScratch& s, std:
   for (int i = 0; i < VECS; ++i) tops[i] = Set1(kMasked);
   std::int64_t j = 0;
   for (; j + kKeys <= keys; j += kKeys) {
+    aside.AtKeys(j, kKeys);
     ScoresBf16<kKeys, VECS>(k + j * dim, dim, s.q + at / 2, s.scores + j * kBlockRows, tops);
   }
   for (; j < keys; ++j) {
@@ -241,6 +250,7 @@ inline void TileStepBf16(const PrefillArgs& a, const Bf16PrefillScratch& s, std:
                            s.sum + state, s.p + i * kLanes);
   }
   for (std::int64_t d = 0; d < dim; d += 4) {
+    aside.AtValues(d, 4);
     ValuesBf16<VECS>(s.v + d, dim, s.p, (keys + 1) / 2, alpha, s.o + at + d * kBlockRows);
   }
 }
@@ -263,7 +273,7 @@ void PrefillBf16Blocks(const PrefillArgs& a) {
     PackValues(reinterpret_cast<const std::uint16_t*>(v) + offset, keys, dim, s.v);
     for (std::int64_t h = 0; h < a.heads; ++h) {
       TileStepBf16<VECS, DIM>(a, s, h, reinterpret_cast<const std::uint16_t*>(k) + offset, keys,
-                              masked ? limits : nullptr);
+                              masked ? limits : nullptr, NoAside{});
     }
   }
   StoreAttention(a, s.o, s.sum);

@@ -183,15 +183,25 @@ inline void ValuesF32(const float* v, std::int64_t head_dim, const float* p, std
   }
 }
 
+/// What a caller does beside a tile's arithmetic, in small parts between its register tiles: here
+/// nothing.
+struct NoAside {
+  /// Before scores of the keys [first, first + count); keys that are left over do not call.
+  void AtKeys(std::int64_t, std::int64_t) const {}
+  /// Before values of the dimensions [first, first + count).
+  void AtValues(std::int64_t, std::int64_t) const {}
+};
+
 /// One key tile for the lanes [lane, lane + VECS * kLanes) of one head.
-template <int VECS>
+template <int VECS, typename Aside>
 inline void TileStepF32(const PrefillArgs& a, const F32PrefillScratch& s, std::int64_t head,
                         std::int64_t lane, const float* k, const float* v, std::int64_t keys,
-                        const std::int32_t* limits) {
+                        const std::int32_t* limits, const Aside& aside) {
   const std::int64_t at = head * a.head_dim * kBlockRows + lane;
   float* scores = s.scores + lane;
   std::int64_t j = 0;
   for (; j + kF32Keys <= keys; j += kF32Keys) {
+    aside.AtKeys(j, kF32Keys);
     ScoresF32<kF32Keys, VECS>(k + j * a.head_dim, a.head_dim, s.q + at, scores + j * kBlockRows);
   }
   for (; j < keys; ++j) {
@@ -202,6 +212,7 @@ inline void TileStepF32(const PrefillArgs& a, const F32PrefillScratch& s, std::i
   SoftmaxF32<VECS>(scores, keys, a.scale * kLog2E, limits == nullptr ? nullptr : limits + lane,
                    s.max + state, s.sum + state, alpha);
   for (std::int64_t d = 0; d < a.head_dim; d += kF32Keys) {
+    aside.AtValues(d, kF32Keys);
     ValuesF32<kF32Keys, VECS>(v + d, a.head_dim, scores, keys, alpha, s.o + at + d * kBlockRows);
   }
 }
@@ -242,7 +253,7 @@ void PrefillF32(const PrefillArgs& a) {
   alignas(64) std::int32_t limits[kBlockRows];
   // Half as many lanes at once where the rows do not fill more.
   const bool few = a.rows <= kF32Vecs / 2 * kLanes;
-  const auto step = few ? TileStepF32<kF32Vecs / 2> : TileStepF32<kF32Vecs>;
+  const auto step = few ? TileStepF32<kF32Vecs / 2, NoAside> : TileStepF32<kF32Vecs, NoAside>;
   for (std::int64_t tile = 0; tile < key_end; tile += kF32TileKeys) {
     const std::int64_t keys = key_end - tile < kF32TileKeys ? key_end - tile : kF32TileKeys;
     const bool masked = tile + keys - 1 > a.position;
@@ -253,7 +264,7 @@ void PrefillF32(const PrefillArgs& a) {
     const float* v = TileF32(v_plane, a.kv_bf16, tile % kPage, keys, a.head_dim, s.v);
     for (std::int64_t h = 0; h < a.heads; ++h) {
       for (std::int64_t lane = 0; lane < a.rows; lane += kF32Vecs * kLanes) {
-        step(a, s, h, lane, k, v, keys, masked ? limits : nullptr);
+        step(a, s, h, lane, k, v, keys, masked ? limits : nullptr, NoAside{});
       }
     }
   }

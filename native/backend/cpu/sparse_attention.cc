@@ -1,0 +1,138 @@
+// One task is one query head's block of 64 rows: heads that share keys and values choose different
+// ones. Threads claim tasks with the most keys first; among equals a head's blocks stay together,
+// since they mostly see the same columns.
+#include "sparse_attention.h"
+
+#include <algorithm>
+
+namespace longshadow::cpu {
+namespace {
+
+static_assert(kBlockRows == kBlockTokens, "a task is a query block");
+static_assert(sizeof(KeyRange) == 2 * sizeof(std::uint32_t), "kernels read ranges as numbers");
+
+void CheckShapes(ConstMatrixView q, const AttentionShape& shape, const KvGeometry& geometry,
+                 std::int32_t layer, const SequenceRows& rows, MatrixView out) {
+  Require(shape.head_dim >= 8 && shape.head_dim <= 256 && shape.head_dim % 8 == 0 &&
+              shape.head_dim == geometry.head_dim,
+          "SparseAttention: head_dim must be a multiple of 8 from 8 to 256");
+  Require(shape.kv_heads > 0 && shape.query_heads > 0 && shape.query_heads % shape.kv_heads == 0 &&
+              shape.kv_heads == geometry.kv_heads && layer >= 0 && layer < geometry.layers,
+          "SparseAttention: heads or layer");
+  const std::int64_t columns = static_cast<std::int64_t>(shape.query_heads) * shape.head_dim;
+  Require(q.cols == columns && out.cols == columns && q.rows == out.rows,
+          "SparseAttention: shapes of q and out");
+  Require(rows.rows > 0 && rows.position >= 0 && rows.row_begin >= 0 &&
+              rows.row_begin + rows.rows <= q.rows,
+          "SparseAttention: a row is missing");
+  const std::int64_t pages = (rows.position + rows.rows + kPageTokens - 1) / kPageTokens;
+  Require(pages <= static_cast<std::int64_t>(rows.pages.k.size()) &&
+              pages <= static_cast<std::int64_t>(rows.pages.v.size()),
+          "SparseAttention: a page is missing");
+}
+
+/// Every key of an entry lies at or before its last one: ranges and columns ascend.
+void CheckIndex(const SparseIndex& index, const SequenceRows& rows, std::int32_t heads) {
+  Require(index.position == rows.position && index.rows == rows.rows &&
+              index.blocks == (rows.rows + kBlockTokens - 1) / kBlockTokens,
+          "SparseAttention: rows other than those of the last IndexRows");
+  const std::int64_t entries = heads * index.blocks;
+  const auto offsets = static_cast<std::size_t>(entries) + 1;
+  Require(index.range_offsets.size() == offsets && index.column_offsets.size() == offsets &&
+              index.range_offsets.back() == static_cast<std::int64_t>(index.ranges.size()) &&
+              index.column_offsets.back() == static_cast<std::int64_t>(index.columns.size()),
+          "SparseAttention: the index has other heads or blocks");
+  for (std::int64_t entry = 0; entry < entries; ++entry) {
+    const std::int64_t first = entry % index.blocks * kBlockTokens;
+    const auto at = static_cast<std::size_t>(entry);
+    const std::int64_t ranges_end = index.range_offsets[at + 1];
+    const std::int64_t columns_end = index.column_offsets[at + 1];
+    Require(index.range_offsets[at] <= ranges_end && index.column_offsets[at] <= columns_end,
+            "SparseAttention: the index's offsets do not ascend");
+    Require(index.range_offsets[at] == ranges_end ||
+                index.ranges[static_cast<std::size_t>(ranges_end) - 1].end <=
+                    rows.position + std::min(first + kBlockTokens, rows.rows),
+            "SparseAttention: a range ends behind its query block");
+    Require(index.column_offsets[at] == columns_end ||
+                index.columns[static_cast<std::size_t>(columns_end) - 1] < rows.position + first,
+            "SparseAttention: a column is not before its query block");
+  }
+}
+
+}  // namespace
+
+void SparseAttentionRunner::Plan(const SparseIndex& index, std::int32_t heads) {
+  tasks_.clear();
+  for (std::int32_t head = 0; head < heads; ++head) {
+    for (std::int64_t block = 0; block < index.blocks; ++block) {
+      const auto entry = static_cast<std::size_t>(head * index.blocks + block);
+      Task task{head, block, index.column_offsets[entry + 1] - index.column_offsets[entry]};
+      for (std::int64_t r = index.range_offsets[entry]; r < index.range_offsets[entry + 1]; ++r) {
+        const KeyRange& range = index.ranges[static_cast<std::size_t>(r)];
+        Require(range.begin < range.end, "SparseAttention: an empty range");
+        task.keys += range.end - range.begin;
+      }
+      tasks_.push_back(task);
+    }
+  }
+  std::stable_sort(tasks_.begin(), tasks_.end(),
+                   [](const Task& a, const Task& b) { return a.keys > b.keys; });
+}
+
+void SparseAttentionRunner::RunTask(const Call& call, const Task& task, std::int32_t thread) {
+  const auto element = static_cast<std::int64_t>(DTypeBytes(call.q.dtype));
+  const auto out_element = static_cast<std::int64_t>(DTypeBytes(call.out.dtype));
+  const std::int64_t first = task.block * kBlockRows;
+  const std::int64_t row = call.rows.row_begin + first;
+  const std::int64_t column = static_cast<std::int64_t>(task.head) * call.shape.head_dim;
+  const std::int32_t kv_head = task.head / (call.shape.query_heads / call.shape.kv_heads);
+  SparseArgs args;
+  PrefillArgs& block = args.block;
+  block.q = static_cast<const std::byte*>(call.q.data) + (row * call.q.stride + column) * element;
+  block.out =
+      static_cast<std::byte*>(call.out.data) + (row * call.out.stride + column) * out_element;
+  block.q_stride = call.q.stride;
+  block.out_stride = call.out.stride;
+  block.q_bf16 = call.q.dtype == DType::kBF16;
+  block.out_bf16 = call.out.dtype == DType::kBF16;
+  block.kv_bf16 = call.geometry.dtype == DType::kBF16;
+  block.head_dim = call.shape.head_dim;
+  block.heads = 1;
+  block.scale = call.shape.scale;
+  block.position = call.rows.position + first;
+  block.rows = static_cast<std::int32_t>(std::min(kBlockRows, call.rows.rows - first));
+  block.k_pages = call.rows.pages.k.data();
+  block.v_pages = call.rows.pages.v.data();
+  block.plane_offset = call.geometry.PlaneOffset(call.layer, kv_head);
+  block.scratch =
+      context_.Scratch(thread, context_.kernels.sparse_scratch_bytes(call.shape.head_dim));
+  const SparseIndex& index = call.index;
+  const auto entry = static_cast<std::size_t>(task.head * index.blocks + task.block);
+  args.ranges =
+      reinterpret_cast<const std::uint32_t*>(index.ranges.data() + index.range_offsets[entry]);
+  args.range_count = index.range_offsets[entry + 1] - index.range_offsets[entry];
+  args.columns = index.columns.data() + index.column_offsets[entry];
+  args.column_count = index.column_offsets[entry + 1] - index.column_offsets[entry];
+  context_.kernels.sparse(args);
+}
+
+void SparseAttentionRunner::Run(ConstMatrixView q, const AttentionShape& shape,
+                                const KvGeometry& geometry, std::int32_t layer,
+                                const SequenceRows& rows, SparseSelection& selection,
+                                MatrixView out) {
+  CheckShapes(q, shape, geometry, layer, rows, out);
+  auto* host = dynamic_cast<HostSelection*>(&selection);
+  Require(host != nullptr, "SparseAttention: a selection of another backend");
+  Require(host->attended_keys.size() == static_cast<std::size_t>(shape.query_heads),
+          "SparseAttention: a selection of another number of query heads");
+  CheckIndex(host->index, rows, shape.query_heads);
+  Plan(host->index, shape.query_heads);
+  const Call call{q, shape, geometry, layer, rows, host->index, out};
+  context_.pool.Run(static_cast<std::int64_t>(tasks_.size()),
+                    [&](std::int64_t i, std::int32_t thread) {
+                      RunTask(call, tasks_[static_cast<std::size_t>(i)], thread);
+                    });
+  host->CountAttended();
+}
+
+}  // namespace longshadow::cpu
