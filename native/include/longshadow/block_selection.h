@@ -66,8 +66,9 @@ double JensenShannonDistance(std::span<const float> e, std::span<const float> p)
 /// FlexPrefill's choice of key blocks for a vertical-slash head: the vertical_blocks key blocks and
 /// slash_blocks distance blocks of largest mass (each at least min_tiles and at most the budget),
 /// key block 0 and distance block 0 among them. A key block serves every query block at or after
-/// it, a distance block s the pairs (i, i - s): as in the paper, although the distances of a block
-/// reach into key block i - s - 1 too. A query block that gets more than tiles (0: no limit) keeps
+/// it, a distance block s the pairs (i, i - s): as in the paper, although distance 64 s + o has
+/// only 64 - o of a query block's 64 pairs there, and the others in key block i - s - 1 (a lone
+/// distance keeps 65/128 on average). A query block that gets more than tiles (0: no limit) keeps
 /// those of largest vertical[b] + slash[i - b], with block 0 and its own.
 HeadSelection VerticalSlashBlocks(const ChunkBlocks& chunk, const FlexMasses& masses,
                                   std::int64_t min_tiles, std::int64_t tiles);
