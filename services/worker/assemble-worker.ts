@@ -20,7 +20,7 @@ import { PrefillJobs } from './prefill/prefill-jobs.js';
 import { PrefillSessions } from './prefill/prefill-sessions.js';
 import { SegmentReuse } from './prefill/segment-reuse.js';
 import type { WorkerOperations } from './rpc/worker-service.js';
-import { nativeSparsePolicy } from './prefill/native-sparse-policy.js';
+import { nativeSparsePolicy } from '../engine-host/native-sparse-policy.js';
 import { removeSessionFiles } from './values/session-files.js';
 
 /** A worker's parts, wired but for what reaches the network. */

@@ -9,7 +9,7 @@ import {
   type LoadedPatterns,
   patternsSha256,
 } from '../../../services/platform/patterns/load-patterns.js';
-import { nativeSparsePolicy } from '../../../services/worker/prefill/native-sparse-policy.js';
+import { nativeSparsePolicy } from '../../../services/engine-host/native-sparse-policy.js';
 import { sparseMetrics } from '../../../services/worker/sparse-metrics.js';
 import { sampleSum } from '../../support/metrics-page.js';
 import { job, makeWorld, refusedWith, sessionRecord, settle } from './fake-prefill.js';

@@ -1,9 +1,9 @@
-import type { SparsePolicy } from '../../../native/ts/index.js';
-import { HEAD_PATTERNS, type HeadPatternName, patternOf } from '../../domain/head-pattern.js';
-import type { ResolvedPolicy } from '../../domain/policy.js';
-import { ServingError } from '../../domain/serving-error.js';
-import type { ResolvedSparsePolicy } from '../../domain/sparse-policy.js';
-import type { LoadedPatterns } from '../../platform/patterns/load-patterns.js';
+import type { SparsePolicy } from '../../native/ts/index.js';
+import { HEAD_PATTERNS, type HeadPatternName, patternOf } from '../domain/head-pattern.js';
+import type { ResolvedPolicy } from '../domain/policy.js';
+import { ServingError } from '../domain/serving-error.js';
+import type { ResolvedSparsePolicy } from '../domain/sparse-policy.js';
+import type { LoadedPatterns } from '../platform/patterns/load-patterns.js';
 
 /** What a stage knows of its model's heads. */
 export interface StagePatterns {
