@@ -43,6 +43,27 @@ DType DTypeFromJs(const Napi::Value& value) {
   RefuseArgument("dtype must be 'bf16' or 'fp32', got '" + name + "'");
 }
 
+/// Budgets [heads][4]: pattern, columns, distances, tiles.
+std::vector<HeadBudget> BudgetsFromJs(const Napi::Value& value) {
+  const std::vector<std::int64_t> fields = PositionsFromJs(value, "sparse.budgets");
+  if (fields.size() % 4 != 0) {
+    RefuseArgument(
+        "sparse.budgets must hold 4 numbers a head (pattern, columns, distances, "
+        "tiles), got " +
+        std::to_string(fields.size()) + " numbers");
+  }
+  std::vector<HeadBudget> budgets;
+  for (std::size_t i = 0; i < fields.size(); i += 4) {
+    if (fields[i] >= kHeadPatterns) {
+      RefuseArgument("sparse.budgets[" + std::to_string(i) + "] must be a pattern in [0, " +
+                     std::to_string(kHeadPatterns - 1) + "], got " + std::to_string(fields[i]));
+    }
+    budgets.push_back(
+        {static_cast<HeadPattern>(fields[i]), fields[i + 1], fields[i + 2], fields[i + 3]});
+  }
+  return budgets;
+}
+
 }  // namespace
 
 Napi::Object ObjectFromJs(const Napi::Value& value, const char* name) {
@@ -159,6 +180,22 @@ std::vector<SegmentOrigin> OriginsFromJs(const Napi::Value& key) {
          FingerprintFromJs(js.Get("fingerprint"), "origins[].fingerprint")});
   }
   return origins;
+}
+
+std::shared_ptr<const SparsePolicy> SparsePolicyFromJs(const Napi::Value& value,
+                                                       const EngineInfo& engine) {
+  if (value.IsNull()) return nullptr;
+  const Napi::Object js = ObjectFromJs(value, "sparse");
+  auto policy = std::make_shared<SparsePolicy>();
+  policy->dense_below_tokens =
+      IntegerFromJs(js.Get("denseBelowTokens"), "sparse.denseBelowTokens", 0, kMaxSafeInteger);
+  policy->heads = BudgetsFromJs(js.Get("budgets"));
+  policy->flex.gamma = FloatFromJs(js.Get("gamma"), "sparse.gamma");
+  policy->flex.tau = FloatFromJs(js.Get("tau"), "sparse.tau");
+  policy->flex.min_tiles = IntegerFromJs(js.Get("minTiles"), "sparse.minTiles", 0, kMaxSafeInteger);
+  policy->guard_interval = Int32FromJs(js.Get("guardInterval"), "sparse.guardInterval");
+  CheckSparsePolicy(*policy, engine);
+  return policy;
 }
 
 SamplingParameters SamplingParametersFromJs(const Napi::Value& value) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -53,6 +54,9 @@ EngineOptions EngineOptionsFromJs(const Napi::Value& value);
 SessionKey SessionKeyFromJs(const Napi::Value& value, std::int32_t layer_begin);
 /// The `origins` of a session key.
 std::vector<SegmentOrigin> OriginsFromJs(const Napi::Value& key);
+/// Null for null. Checked against the engine that will run it.
+std::shared_ptr<const SparsePolicy> SparsePolicyFromJs(const Napi::Value& value,
+                                                       const EngineInfo& engine);
 SamplingParameters SamplingParametersFromJs(const Napi::Value& value);
 
 }  // namespace longshadow::binding

@@ -17,7 +17,7 @@
 namespace longshadow::binding {
 namespace {
 
-/// openPrefillSession(engine, store, key): PrefillSessionHandle
+/// openPrefillSession(engine, store, key, sparse): PrefillSessionHandle
 Napi::Value OpenPrefillSession(const Napi::CallbackInfo& info) {
   const auto engine = HandleFromJs<EngineState>(info[0]);
   const auto store = HandleFromJs<StoreState>(info[1]);
@@ -25,9 +25,11 @@ Napi::Value OpenPrefillSession(const Napi::CallbackInfo& info) {
   std::vector<SegmentOrigin> origins = OriginsFromJs(info[2]);
   engine->environment()->RequireOpen();
   static_cast<void>(engine->engine());  // refuses a closed one
+  auto sparse = SparsePolicyFromJs(info[3], engine->info());
   auto session = PrefillSession::Open(store->store, key, engine->info().geometry,
                                       engine->info().config.hidden_size, std::move(origins));
-  return HandleToJs(info.Env(), std::make_shared<PrefillState>(engine, std::move(session)));
+  return HandleToJs(info.Env(),
+                    std::make_shared<PrefillState>(engine, std::move(session), std::move(sparse)));
 }
 
 /// prefillSessionSegments(session): SegmentInfo[]
@@ -70,6 +72,10 @@ ChunkRequest ChunkRequestFromJs(const Napi::Value& value) {
   ChunkRequest request;
   request.native.begin = IntegerFromJs(js.Get("beginToken"), "beginToken", 0, kMaxSafeInteger);
   request.native.next_token_id = Uint32OrNullFromJs(js.Get("nextTokenId"), "nextTokenId");
+  const Napi::Value dense_from = js.Get("denseFromToken");
+  if (!dense_from.IsNull()) {
+    request.native.dense_from = IntegerFromJs(dense_from, "denseFromToken", 0, kMaxSafeInteger);
+  }
   request.logprob_positions = PositionsFromJs(js.Get("logprobPositions"), "logprobPositions");
   const Napi::Value token_ids = js.Get("tokenIds");  // last: no getter runs after the view is made
   request.native.token_ids = Uint32ViewFromJs(token_ids, "tokenIds");
@@ -83,9 +89,11 @@ class PrefillChunkJob final : public PrefillSessionJob {
                   ChunkRequest request, const Napi::Function& on_progress)
       : PrefillSessionJob(env, std::move(call)),
         engine_(engine),
+        sparse_(state().sparse()),
         request_(request.native),
         positions_(std::move(request.logprob_positions)) {
     request_.logprob_positions = positions_;
+    request_.sparse = sparse_.get();
     Keep(on_progress);
     Keep(request.token_ids);
   }
@@ -109,6 +117,7 @@ class PrefillChunkJob final : public PrefillSessionJob {
   Napi::Value Result(Napi::Env env) override { return PrefillChunkResultToJs(env, result_); }
 
   Engine& engine_;
+  std::shared_ptr<const SparsePolicy> sparse_;
   PrefillChunkRequest request_;
   std::vector<std::int64_t> positions_;
   std::atomic<double> share_{0};

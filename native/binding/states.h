@@ -138,8 +138,10 @@ class SessionState {
 
 class PrefillState : public SessionState<PrefillSession> {
  public:
-  PrefillState(std::shared_ptr<EngineState> engine_state, std::shared_ptr<PrefillSession> session)
-      : SessionState(std::move(engine_state), std::move(session)) {
+  /// sparse: how its chunks attend; null for dense ones.
+  PrefillState(std::shared_ptr<EngineState> engine_state, std::shared_ptr<PrefillSession> session,
+               std::shared_ptr<const SparsePolicy> sparse)
+      : SessionState(std::move(engine_state), std::move(session)), sparse_(std::move(sparse)) {
     for (const SegmentInfo& segment : native()->segments()) AddSegment(segment);
   }
   void AddSegment(const SegmentInfo& segment) {
@@ -147,8 +149,10 @@ class PrefillState : public SessionState<PrefillSession> {
     SetBytes(bytes() + segment.bytes);
   }
   const std::vector<SegmentInfo>& segments() const { return segments_; }
+  const std::shared_ptr<const SparsePolicy>& sparse() const { return sparse_; }
 
  private:
+  const std::shared_ptr<const SparsePolicy> sparse_;
   std::vector<SegmentInfo> segments_;  // as of the last settled call
 };
 

@@ -1,5 +1,7 @@
 #include "to_js.h"
 
+#include <vector>
+
 namespace longshadow::binding {
 
 Napi::Object EngineInfoToJs(Napi::Env env, const EngineInfo& info) {
@@ -64,6 +66,29 @@ Napi::Object SegmentInfoToJs(Napi::Env env, const SegmentInfo& segment) {
   return js;
 }
 
+namespace {
+
+/// Numbers up to 2^53, as JavaScript has them: no typed array of integers goes beyond 2^32.
+Napi::Float64Array CountsToJs(Napi::Env env, std::span<const std::int64_t> counts) {
+  const std::vector<double> numbers(counts.begin(), counts.end());
+  return TypedArrayToJs<Napi::Float64Array>(env, std::span(numbers));
+}
+
+Napi::Object SparseStatsToJs(Napi::Env env, const SparseStats& stats) {
+  Napi::Object js = Napi::Object::New(env);
+  js.Set("attendedKeys", CountsToJs(env, stats.attended_keys));
+  js.Set("causalKeys", CountsToJs(env, stats.causal_keys));
+  js.Set("estimateMicros", NumberToJs(env, stats.estimate_micros));
+  js.Set("indexMicros", NumberToJs(env, stats.index_micros));
+  js.Set("attentionMicros", NumberToJs(env, stats.attention_micros));
+  js.Set("guardBlocks", NumberToJs(env, stats.guard_blocks));
+  js.Set("guardErrorSum", stats.guard_error_sum);
+  js.Set("guardErrorMax", stats.guard_error_max);
+  return js;
+}
+
+}  // namespace
+
 Napi::Object PrefillChunkResultToJs(Napi::Env env, const PrefillChunkResult& result) {
   Napi::Object js = Napi::Object::New(env);
   js.Set("segment", SegmentInfoToJs(env, result.segment));
@@ -71,6 +96,7 @@ Napi::Object PrefillChunkResultToJs(Napi::Env env, const PrefillChunkResult& res
   js.Set("ranks", TypedArrayToJs<Napi::Uint32Array>(env, std::span(result.ranks)));
   js.Set("engineMicros", NumberToJs(env, result.engine_micros));
   js.Set("attentionMicros", NumberToJs(env, result.attention_micros));
+  js.Set("sparse", SparseStatsToJs(env, result.sparse));
   return js;
 }
 

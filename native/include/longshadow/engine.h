@@ -53,9 +53,12 @@ struct PrefillChunkRequest {
   /// Ascending positions p in (begin, begin + size] whose token's log-probability is wanted
   /// (the row at p - 1 predicts it).
   std::span<const std::int64_t> logprob_positions;
-  /// Null: dense. heads: one a (layer of the stage, query head). Must outlive the call.
+  /// Null: dense. Otherwise what CheckSparsePolicy accepts: a chunk that ends after its
+  /// dense_below_tokens is sparse in layers of which any head is. Must outlive the call.
   const SparsePolicy* sparse = nullptr;
-  /// Rows from this position on are dense, also in a sparse chunk: the prompt's last 128.
+  /// Rows from this position on are dense, also in a sparse chunk: the prompt's last 128. Rounded
+  /// down to a multiple of kBlockTokens; not before `begin`. Of a chunk whose last query block has
+  /// no more than 4 rows, these are dense too.
   std::int64_t dense_from = INT64_MAX;
 };
 
@@ -101,6 +104,10 @@ struct EngineCounters {
   std::int64_t decode_steps = 0;  // DecodeStep calls: one a step for the whole batch
   std::int64_t decode_tokens = 0;
 };
+
+/// Refuses a policy that has not one budget a (layer of the stage, query head) of this engine, or a
+/// field out of range. Throws kInvalidArgument that says what to change.
+void CheckSparsePolicy(const SparsePolicy& policy, const EngineInfo& info);
 
 /// Called from the engine's thread at least once a layer; share of the chunk's work in [0, 1].
 using ProgressCallback = std::function<void(double)>;

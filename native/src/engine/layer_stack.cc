@@ -1,8 +1,9 @@
 #include "engine/layer_stack.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
+
+#include "engine/micros.h"
 
 namespace longshadow {
 namespace {
@@ -21,33 +22,11 @@ std::int64_t BlockRows(const ModelConfig& config) {
   return RowsOfACall(2 * config.hidden_size * width);
 }
 
-/// False once the sequence failed, now or before.
-bool Poll(StackSequence& sequence) {
-  if (!sequence.error && sequence.cancellation->cancelled()) {
-    sequence.error.emplace(ErrorCode::kCancelled, "the session was cancelled");
-  }
-  return !sequence.error;
-}
-
-void Verify(StackSequence& sequence, std::int32_t layer) {
-  if (!Poll(sequence)) return;
-  try {
-    sequence.verify_layer(layer);
-  } catch (const Error& error) {
-    sequence.error = error;
-  }
-}
-
 /// Polls the block's sequences; false once none is left.
 bool AnyAlive(const RowBlock& block, std::span<StackSequence> sequences) {
   std::size_t alive = 0;
   for (const RowPiece& piece : block.pieces) alive += Poll(sequences[piece.sequence]) ? 1 : 0;
   return alive > 0;
-}
-
-/// A piece's rows as a backend wants them: relative to its block.
-SequenceRows InBlock(const RowBlock& block, const RowPiece& piece, const StackSequence& sequence) {
-  return {piece.row_begin - block.row_begin, piece.rows, piece.position, sequence.pages};
 }
 
 std::vector<SequenceRows> LiveRows(const RowBlock& block, std::span<StackSequence> sequences) {
@@ -86,56 +65,58 @@ std::int64_t LayerStack::Run(const MatrixView& residual, std::span<StackSequence
   const std::vector<RowBlock> blocks = CutIntoBlocks(stack, block_rows_);
   double layer_flops = 0;
   for (const RowBlock& block : blocks) layer_flops += BlockFlops(block);
-  double done_flops = 0;
+  ProgressMeter meter(layer_flops * geometry_.layers, progress);
   attention_micros_ = 0;
   for (std::int32_t layer = 0; layer < geometry_.layers; ++layer) {
     for (StackSequence& sequence : sequences) Verify(sequence, layer);
-    for (const RowBlock& block : blocks) {
-      RunBlock(layer, block, RowsOf(residual, block.row_begin, block.rows), sequences);
-      if (std::all_of(sequences.begin(), sequences.end(),
-                      [](const StackSequence& sequence) { return sequence.error.has_value(); })) {
-        return attention_micros_;
-      }
-      done_flops += BlockFlops(block);
-      if (progress) progress(done_flops / (layer_flops * geometry_.layers));
-    }
+    if (!RunLayer(layer, blocks, residual, sequences, meter)) break;
   }
   return attention_micros_;
 }
 
+bool LayerStack::RunLayer(std::int32_t layer, std::span<const RowBlock> blocks,
+                          const MatrixView& residual, std::span<StackSequence> sequences,
+                          ProgressMeter& meter) {
+  for (const RowBlock& block : blocks) {
+    RunBlock(layer, block, RowsOf(residual, block.row_begin, block.rows), sequences);
+    if (std::all_of(sequences.begin(), sequences.end(),
+                    [](const StackSequence& sequence) { return sequence.error.has_value(); })) {
+      return false;
+    }
+    meter.Done(BlockFlops(block));
+  }
+  return true;
+}
+
 void LayerStack::RunBlock(std::int32_t layer, const RowBlock& block, const MatrixView& residual,
                           std::span<StackSequence> sequences) {
-  const LayerWeights& weights = weights_.layers[static_cast<std::size_t>(layer)];
-  const auto stopped = [&] {
-    backend_.Synchronize();  // what is queued does not count as done
-    return !AnyAlive(block, sequences);
-  };
-  if (stopped()) return;
-  AttentionInputs(layer, block, residual, sequences);
-  if (stopped()) return;
+  if (Stopped(block, sequences)) return;
+  AttentionInputs(layer, block, residual, sequences, query_.First(block.rows));
+  if (Stopped(block, sequences)) return;
   Attend(layer, block, sequences);
-  if (stopped()) return;
-  backend_.MatMul(attended_.First(block.rows), *weights.output, residual, /*accumulate=*/true);
-  if (stopped()) return;
-  GateUp(weights, residual);
-  if (stopped()) return;
-  backend_.MatMul(activated_.First(block.rows), *weights.down, residual, /*accumulate=*/true);
+  FinishBlock(layer, block, residual, sequences);
+}
+
+bool LayerStack::Stopped(const RowBlock& block, std::span<StackSequence> sequences) {
+  backend_.Synchronize();  // what is queued does not count as done
+  return !AnyAlive(block, sequences);
 }
 
 void LayerStack::AttentionInputs(std::int32_t layer, const RowBlock& block,
-                                 const MatrixView& residual, std::span<StackSequence> sequences) {
+                                 const MatrixView& residual, std::span<StackSequence> sequences,
+                                 const MatrixView& queries) {
   const LayerWeights& weights = weights_.layers[static_cast<std::size_t>(layer)];
   const MatrixView normed = normed_.First(block.rows);
   const MatrixView qkv = qkv_.First(block.rows);
   backend_.RmsNorm(residual, weights.input_norm, eps_, normed);
   backend_.MatMul(normed, *weights.qkv, qkv, /*accumulate=*/false);
   backend_.RopeAndStore(qkv, shape_, RopeTable{inv_freq_, 1.0F}, geometry_, layer,
-                        LiveRows(block, sequences), query_.First(block.rows));
+                        LiveRows(block, sequences), queries);
 }
 
 void LayerStack::Attend(std::int32_t layer, const RowBlock& block,
                         std::span<StackSequence> sequences) {
-  const auto start = std::chrono::steady_clock::now();
+  const AddMicros timer(attention_micros_);
   const auto attend = [&](std::span<const SequenceRows> rows) {
     if (rows.empty()) return;
     backend_.Attention(query_.First(block.rows), shape_, geometry_, layer, rows,
@@ -149,7 +130,7 @@ void LayerStack::Attend(std::int32_t layer, const RowBlock& block,
     if (!Poll(sequence)) continue;
     const std::int64_t slice = AttentionSliceRows(QueryWidth(config_), piece.position + piece.rows);
     if (piece.rows > slice) {
-      AttendInSlices(layer, block, piece, slice, sequence);
+      AttendInSlices(layer, block, piece, slice, sequence, query_.First(block.rows));
     } else {
       together.push_back(InBlock(block, piece, sequence));
       together_flops +=
@@ -161,23 +142,31 @@ void LayerStack::Attend(std::int32_t layer, const RowBlock& block,
     together_flops = 0;
   }
   attend(together);
-  attention_micros_ += std::chrono::duration_cast<std::chrono::microseconds>(
-                           std::chrono::steady_clock::now() - start)
-                           .count();
 }
 
 void LayerStack::AttendInSlices(std::int32_t layer, const RowBlock& block, const RowPiece& piece,
-                                std::int64_t slice_rows, StackSequence& sequence) {
+                                std::int64_t slice_rows, StackSequence& sequence,
+                                const MatrixView& queries) {
   for (std::int64_t done = 0; done < piece.rows && Poll(sequence); done += slice_rows) {
     RowPiece slice = piece;
     slice.row_begin += done;
     slice.position += done;
     slice.rows = std::min(slice_rows, piece.rows - done);
     const SequenceRows rows = InBlock(block, slice, sequence);
-    backend_.Attention(query_.First(block.rows), shape_, geometry_, layer, {&rows, 1},
-                       attended_.First(block.rows));
+    backend_.Attention(queries, shape_, geometry_, layer, {&rows, 1}, attended_.First(block.rows));
     backend_.Synchronize();
   }
+}
+
+void LayerStack::FinishBlock(std::int32_t layer, const RowBlock& block, const MatrixView& residual,
+                             std::span<StackSequence> sequences) {
+  const LayerWeights& weights = weights_.layers[static_cast<std::size_t>(layer)];
+  if (Stopped(block, sequences)) return;
+  backend_.MatMul(attended_.First(block.rows), *weights.output, residual, /*accumulate=*/true);
+  if (Stopped(block, sequences)) return;
+  GateUp(weights, residual);
+  if (Stopped(block, sequences)) return;
+  backend_.MatMul(activated_.First(block.rows), *weights.down, residual, /*accumulate=*/true);
 }
 
 void LayerStack::GateUp(const LayerWeights& weights, const MatrixView& residual) {
@@ -188,16 +177,22 @@ void LayerStack::GateUp(const LayerWeights& weights, const MatrixView& residual)
   backend_.SiluMul(gate_up, activated_.First(residual.rows));
 }
 
+double LayerStack::InputFlops(const RowBlock& block) const {
+  return 2.0 * config_.hidden_size * static_cast<double>(QkvWidth(config_)) *
+         static_cast<double>(block.rows);
+}
+
+double LayerStack::FinishFlops(const RowBlock& block) const {
+  return 2.0 * config_.hidden_size *
+         (static_cast<double>(QueryWidth(config_)) + 3.0 * config_.ffn_size) *
+         static_cast<double>(block.rows);
+}
+
 double LayerStack::BlockFlops(const RowBlock& block) const {
-  const double hidden = config_.hidden_size;
-  const auto query_width = static_cast<double>(QueryWidth(config_));
-  const double row_flops =
-      2 * hidden * (static_cast<double>(QkvWidth(config_)) + query_width + 3.0 * config_.ffn_size);
-  double flops = 0;
+  double flops = InputFlops(block) + FinishFlops(block);
   for (const RowPiece& piece : block.pieces) {
-    const double mean_keys =
-        static_cast<double>(piece.position) + 0.5 * static_cast<double>(piece.rows + 1);
-    flops += static_cast<double>(piece.rows) * (row_flops + 4 * query_width * mean_keys);
+    flops += 4 * static_cast<double>(QueryWidth(config_)) * static_cast<double>(piece.rows) *
+             MeanKeys(piece.position, piece.rows);
   }
   return flops;
 }

@@ -1,33 +1,21 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
-#include <optional>
 #include <span>
 #include <vector>
 
+#include "engine/progress_meter.h"
 #include "engine/row_blocks.h"
 #include "engine/scratch_matrix.h"
+#include "engine/sparse_chunk.h"
+#include "engine/stack_sequence.h"
 #include "longshadow/backend.h"
-#include "longshadow/cancellation.h"
 #include "longshadow/engine.h"
-#include "longshadow/error.h"
 #include "model/llama_weights.h"
 
 namespace longshadow {
 
-/// One sequence's rows on their way through the layers.
-struct StackSequence {
-  StackedRows rows;
-  KvPages pages;  // over [0, rows.position + rows.rows)
-  CancellationFlag* cancellation = nullptr;
-  /// Called before a layer reads the sequence's keys; throws kDataLoss.
-  std::function<void(std::int32_t)> verify_layer;
-  /// Set when the sequence alone failed; its rows are skipped from there on.
-  std::optional<Error> error;
-};
-
-/// The decoder layers of a model on a backend. Nothing it holds grows with the rows of a run.
+/// The decoder layers of a model on a backend. Nothing it keeps grows with the rows of a run.
 class LayerStack {
  public:
   /// All arguments outlive it.
@@ -41,18 +29,44 @@ class LayerStack {
   /// Returns the microseconds spent in attention.
   std::int64_t Run(const MatrixView& residual, std::span<StackSequence> sequences,
                    const ProgressCallback& progress);
+  /// As Run, for one sequence whose rows before sparse.end attend to keys that the policy chooses.
+  /// Layers of which all heads are dense run as in Run. stats: set to what the others did.
+  std::int64_t RunSparse(const MatrixView& residual, StackSequence& sequence,
+                         const SparseRows& sparse, const ProgressCallback& progress,
+                         SparseStats& stats);
 
  private:
+  /// False once no sequence is left.
+  bool RunLayer(std::int32_t layer, std::span<const RowBlock> blocks, const MatrixView& residual,
+                std::span<StackSequence> sequences, ProgressMeter& meter);
+  /// Two sweeps: the queries, K and V of all blocks first, since the keys are chosen by the last
+  /// queries over all K.
+  void RunSparseLayer(std::int32_t layer, std::span<const RowBlock> blocks,
+                      const MatrixView& residual, SparseChunk& chunk, ProgressMeter& meter);
   /// Polls between the products; stops early once no sequence of the block is left.
   void RunBlock(std::int32_t layer, const RowBlock& block, const MatrixView& residual,
                 std::span<StackSequence> sequences);
+  /// queries: where the block's go, [block.rows, query width].
   void AttentionInputs(std::int32_t layer, const RowBlock& block, const MatrixView& residual,
-                       std::span<StackSequence> sequences);
+                       std::span<StackSequence> sequences, const MatrixView& queries);
   void Attend(std::int32_t layer, const RowBlock& block, std::span<StackSequence> sequences);
+  void AttendSparse(std::int32_t layer, const RowBlock& block, SparseChunk& chunk);
   void AttendInSlices(std::int32_t layer, const RowBlock& block, const RowPiece& piece,
-                      std::int64_t slice_rows, StackSequence& sequence);
+                      std::int64_t slice_rows, StackSequence& sequence, const MatrixView& queries);
+  /// The output product and the MLP, after attention; polls as RunBlock.
+  void FinishBlock(std::int32_t layer, const RowBlock& block, const MatrixView& residual,
+                   std::span<StackSequence> sequences);
   void GateUp(const LayerWeights& weights, const MatrixView& residual);
-  double BlockFlops(const RowBlock& block) const;
+  /// Waits for what is queued and polls; true once no sequence of the block is left.
+  bool Stopped(const RowBlock& block, std::span<StackSequence> sequences);
+  double InputFlops(const RowBlock& block) const;   // of AttentionInputs
+  double FinishFlops(const RowBlock& block) const;  // of FinishBlock
+  double BlockFlops(const RowBlock& block) const;   // of RunBlock
+  /// Of choosing a layer's keys.
+  double ChoiceFlops(std::int32_t layer, const SparseChunk& chunk) const;
+  /// Of a block of a sparse layer but for its inputs, as far as budgets tell.
+  double SparseBlockFlops(std::int32_t layer, const RowBlock& block,
+                          const SparseChunk& chunk) const;
 
   Backend& backend_;
   const ModelConfig& config_;

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "engine/engine_impl.h"
+#include "engine/sparse_policy.h"
 #include "longshadow/error.h"
 
 namespace longshadow {
@@ -34,6 +35,13 @@ void EngineImpl::CheckPrefillRequest(const PrefillSession& session,
   }
   CheckTokenIds(request.token_ids);
   CheckPositions(request.begin, request.token_ids.size());
+  if (request.sparse != nullptr) CheckSparsePolicy(*request.sparse, info_);
+  if (request.dense_from < request.begin) {
+    throw Error(ErrorCode::kInvalidArgument, "dense_from is " + std::to_string(request.dense_from) +
+                                                 " but the chunk begins at " +
+                                                 std::to_string(request.begin) +
+                                                 ": dense rows begin within the chunk or after it");
+  }
   if (request.next_token_id) CheckTokenIds({&*request.next_token_id, 1});
   const auto end = request.begin + static_cast<std::int64_t>(request.token_ids.size());
   std::int64_t previous = request.begin;
@@ -63,7 +71,12 @@ PrefillChunkResult EngineImpl::PrefillChunk(PrefillSession& session,
         .verify_layer = [&session](std::int32_t layer) { session.VerifyLayer(layer); },
         .error = std::nullopt};
     const MatrixView residual = EmbedRows(request.token_ids);
-    result.attention_micros = layers_.Run(residual, {&sequence, 1}, progress);
+    const std::int64_t sparse_end = SparseRowsEnd(request);
+    result.attention_micros =
+        sparse_end > request.begin
+            ? layers_.RunSparse(residual, sequence, {*request.sparse, sparse_end}, progress,
+                                result.sparse)
+            : layers_.Run(residual, {&sequence, 1}, progress);
     if (sequence.error) throw *sequence.error;
     PrefillLogprobs(residual, request, session.cancellation(), result);
     session.cancellation().ThrowIfCancelled();

@@ -56,6 +56,11 @@ constexpr std::int64_t AttentionFlops(std::int64_t query_width, std::int64_t row
   return 4 * query_width * rows * keys;
 }
 
+/// Keys that rows from `position` on see, on average.
+constexpr double MeanKeys(std::int64_t position, std::int64_t rows) {
+  return static_cast<double>(position) + 0.5 * static_cast<double>(rows + 1);
+}
+
 /// Rows of one attention call for a piece whose last row sees `keys` keys: a call is kept to about
 /// a tenth of a second on two cores, since cancellation cannot interrupt it, but not to less than
 /// a block of 64 queries. It depends on the model and the position alone.

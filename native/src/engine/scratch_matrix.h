@@ -28,6 +28,8 @@ class ScratchMatrix {
     rows_ = rows;
   }
 
+  DType dtype() const { return dtype_; }
+  std::int64_t cols() const { return cols_; }
   /// The first `rows` rows; at most as many as reserved.
   MatrixView First(std::int64_t rows) const { return {data_, dtype_, rows, cols_, cols_}; }
 
