@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { addBenchCommand } from './commands/bench.js';
 import { addDemoCommand } from './commands/demo.js';
 import { addEngineCommands } from './commands/engine-commands.js';
 import { addEvalCommand } from './commands/eval.js';
@@ -37,6 +38,7 @@ addModelsCommand(program);
 addEngineCommands(program);
 addDemoCommand(program);
 addEvalCommand(program);
+addBenchCommand(program);
 
 // A reader that closes early (head, less) is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
