@@ -100,9 +100,12 @@ INSTANTIATE_TEST_SUITE_P(
              [](auto& s) {
                s.heads[2].block_offsets = {0, 2, 1, 7};
              }},
-        Case{"query block 0", [](auto& s) { s.heads[2].block_offsets[1] = INT64_MAX; }},
-        Case{"query block 0", [](auto& s) { s.heads[2].block_offsets[1] = -1; }},
-        Case{"query block 0", [](auto& s) { s.heads[2].block_offsets[1] = 0; }},
+        Case{"must ascend, with a block for each query block; see query block 0",
+             [](auto& s) { s.heads[2].block_offsets[1] = INT64_MAX; }},
+        Case{"must ascend, with a block for each query block; see query block 0",
+             [](auto& s) { s.heads[2].block_offsets[1] = -1; }},
+        Case{"must ascend, with a block for each query block; see query block 0",
+             [](auto& s) { s.heads[2].block_offsets[1] = 0; }},
         Case{"query block 2 must ascend", [](auto& s) { s.heads[2].blocks[4] = 0; }},
         Case{"query block 0 must be below 3", [](auto& s) { s.heads[2].blocks[1] = 3; }},
         Case{"query block 2 must end with its own", [](auto& s) {

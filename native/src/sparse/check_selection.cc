@@ -102,8 +102,7 @@ void CheckSelection(const KeySelection& selection, std::int32_t query_heads) {
     Refuse("selection: position must be a multiple of " + std::to_string(kBlockTokens) + ", got " +
            std::to_string(selection.position));
   }
-  if (selection.rows < 1 || selection.position > kMostKeys ||
-      selection.rows > kMostKeys - selection.position) {
+  if (selection.rows < 1 || selection.rows > kMostKeys - selection.position) {
     Refuse("selection: rows must be at least 1, and its last key below " +
            std::to_string(kMostKeys) + "; got " + std::to_string(selection.rows) + " from " +
            std::to_string(selection.position));

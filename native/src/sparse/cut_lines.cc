@@ -12,10 +12,10 @@ void CutLines(std::span<const KeyRange> runs, std::int64_t shift,
   const auto up_to = [&](std::int64_t key) {
     return std::find_if(line, lines.end(), [&](std::int64_t column) { return column >= key; });
   };
-  for (const KeyRange& run : runs) {
+  for (const KeyRange& run : runs) {  // none begins behind the block's first row
     const KeyRange moved{static_cast<std::uint32_t>(run.begin + shift),
                          static_cast<std::uint32_t>(std::min(run.end + shift, end))};
-    const auto before = up_to(std::min<std::int64_t>(moved.begin, position));
+    const auto before = up_to(moved.begin);
     columns.insert(columns.end(), line, before);
     line = before;
     line = up_to(moved.end);

@@ -54,7 +54,8 @@ void SlashTileCounter::Insert(std::int64_t distance) {
   // Unless the tile begins a run, it lies where it does for any of its distances.
   if (hit != tiles_.end() && (!hit->begins_run || hit->nearest == distance)) return;
 
-  // Sweeps on from here until it comes to where it came before.
+  // Sweeps on from here until it comes to where it came before. Where it ends sooner, at most one
+  // old tile is left: a second one would have a distance nearer than where the sweep ended.
   fresh_.clear();
   auto old = hit;
   const Tile* last = hit == tiles_.begin() ? nullptr : &*(hit - 1);
@@ -65,7 +66,6 @@ void SlashTileCounter::Insert(std::int64_t distance) {
     while (old != tiles_.end() && old->nearest > nearest) ++old;
     if (old != tiles_.end() && old->nearest == nearest) break;
     next = distances_.LargestBelow(std::max(nearest, INT64_C(0)));
-    if (next < 0) old = tiles_.end();
   }
   Replace(hit, old == tiles_.end() ? old : old + 1);
 }
