@@ -34,7 +34,7 @@ double KeysOfBudget(const HeadBudget& budget, double keys) {
     most = columns + distances * static_cast<double>(kBlockTokens);
   }
   if (budget.pattern != HeadPattern::kDense && budget.tiles > 0) most = std::min(most, tiles);
-  return std::clamp(most, 1.0, keys);
+  return std::min(std::max(most, 1.0), keys);
 }
 
 bool Estimates(HeadPattern pattern) {
