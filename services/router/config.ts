@@ -9,6 +9,10 @@ import {
   textSetting,
 } from '../platform/config/setting-kinds.js';
 import { defineSettings, type Setting, type SettingsOf } from '../platform/config/settings.js';
+import type { PrefillPolicy } from '../domain/policy.js';
+import { MAX_TILES_PER_BLOCK } from '../domain/sparse-policy.js';
+import { PREFILL_POLICIES } from './admission/resolve-policy.js';
+import { parseNamedValues, perModelSetting } from './named-values.js';
 
 /** `name=directory,name=directory`. */
 function modelsSetting(): Setting<ReadonlyMap<string, string>> {
@@ -16,21 +20,59 @@ function modelsSetting(): Setting<ReadonlyMap<string, string>> {
     env: 'ROUTER_MODELS',
     description: 'Models and the folders of their tokenizers: name=directory[,name=directory]',
   });
-  return { ...setting, parse: parseModels };
+  return { ...setting, parse: (text) => parseNamedValues(text, 'directory') };
 }
 
-function parseModels(text: string): ReadonlyMap<string, string> {
-  const models = new Map<string, string>();
-  for (const entry of text.split(',')) {
-    const at = entry.indexOf('=');
-    const name = entry.slice(0, Math.max(at, 0)).trim();
-    const directory = entry.slice(at + 1).trim();
-    if (name === '' || directory === '') throw new Error('want name=directory[,name=directory]');
-    if (models.has(name)) throw new Error(`model ${name} is named twice`);
-    models.set(name, directory);
-  }
-  return models;
+function parsePolicy(text: string): PrefillPolicy {
+  const found = PREFILL_POLICIES.find((policy) => policy === text);
+  if (found !== undefined) return found;
+  throw new Error(`want one of ${PREFILL_POLICIES.join(', ')} for each model`);
 }
+
+/** How models prefill, where a request does not say. */
+const POLICY_SETTINGS = {
+  prefillPolicies: perModelSetting(
+    {
+      env: 'ROUTER_PREFILL_POLICIES',
+      description:
+        'Prefill policy of models, where a request does not say: name=policy[,name=policy]; others are dense',
+    },
+    'policy',
+    parsePolicy,
+  ),
+  patternsFiles: perModelSetting(
+    {
+      env: 'ROUTER_PATTERNS_FILES',
+      description:
+        "Pattern files of MInference prefill, those of the models' workers too: name=file[,name=file]; others have minference.json in the model's folder, or the default pattern in every head",
+    },
+    'file',
+    (path) => path,
+  ),
+  tilesPerBlock: integerSetting({
+    env: 'ROUTER_TILES_PER_BLOCK',
+    default: 64,
+    min: 1,
+    max: MAX_TILES_PER_BLOCK,
+    unit: 'tiles',
+    description:
+      'Sparse prefill: most key tiles (64 keys) of a block of 64 queries, where neither request nor pattern file says',
+  }),
+  denseBelowTokens: integerSetting({
+    env: 'ROUTER_DENSE_BELOW_TOKENS',
+    default: 8_192,
+    max: 2 ** 32 - 1,
+    unit: 'tokens',
+    description: 'Sparse prefill: chunks that end at or before this position are dense',
+  }),
+  guardInterval: integerSetting({
+    env: 'ROUTER_SPARSE_GUARD_INTERVAL',
+    default: 8,
+    max: 2 ** 31 - 1,
+    description:
+      'Sparse prefill: of every so many layers of chunks, one has a block of queries computed densely too, for longshadow_sparse_guard_error; 0: none',
+  }),
+};
 
 /** The router's settings. Parsed once, in main.ts; nothing else reads the environment. */
 export const ROUTER_SETTINGS = defineSettings('router', {
@@ -46,6 +88,7 @@ export const ROUTER_SETTINGS = defineSettings('router', {
   }),
   redisUrl: redisUrlSetting(),
   models: modelsSetting(),
+  ...POLICY_SETTINGS,
   defaultMaxPromptTokens: integerSetting({
     env: 'ROUTER_DEFAULT_MAX_PROMPT_TOKENS',
     default: 131_072,

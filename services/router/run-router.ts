@@ -15,6 +15,7 @@ import { Driver } from './drive/driver.js';
 import { FleetView } from './drive/fleet-view.js';
 import { BullPrefillQueues } from './drive/prefill-queues.js';
 import { exposeSessions, makeDriveMetrics } from './metrics.js';
+import { loadModelPolicies } from './model-policies.js';
 import { Models } from './models.js';
 import { DecodeClients } from './rpc/decode-client.js';
 import { Relays } from './rpc/relays.js';
@@ -34,13 +35,14 @@ export async function runRouter(
   const metrics = makeMetrics('router');
   const apiKeys = await openApiKeys(settings, log);
   const models = await Models.load(settings.models);
+  const policyDefaults = await loadModelPolicies(settings, models);
   const store = await openSessionStore(settings.redisUrl, log);
   const peers = openPeers(settings, store, log);
   const { workers, decodes, queues, fleet } = peers;
   const driverId = `router-${randomBytes(4).toString('hex')}`;
   const driver = new Driver(
     {
-      ...{ store, fleet, queues, workers, decodes, driverId, log },
+      ...{ store, fleet, queues, workers, decodes, driverId, log, policyDefaults },
       nowUnixMs: () => Date.now(),
       metrics: makeDriveMetrics(metrics),
       recoveryMs: settings.recoveryMs,

@@ -1,4 +1,5 @@
 import type { CachePolicy, PrefillPolicy } from '../../domain/policy.js';
+import type { WantedSparsePolicy } from '../../domain/sparse-policy.js';
 import type { Priority } from '../../domain/session-record.js';
 import type { TokenRange } from '../../domain/token-range.js';
 
@@ -16,6 +17,8 @@ export interface GenerationHeader {
   readonly ignoreEos: boolean;
   readonly prefillPolicy: PrefillPolicy | null;
   readonly cachePolicy: CachePolicy | null;
+  /** Null: nothing of it is set. */
+  readonly sparse: WantedSparsePolicy | null;
   /** From now; 0: none. */
   readonly deadlineMs: number;
   readonly tenant: string;

@@ -1,28 +1,35 @@
 import type { CachePolicy, PrefillPolicy, ResolvedPolicy } from '../../domain/policy.js';
+import type { WantedSparsePolicy } from '../../domain/sparse-policy.js';
 import { ServingError } from '../../domain/serving-error.js';
+import type { PolicyDefaults } from './policy-defaults.js';
+import { resolveSparse } from './resolve-sparse.js';
 import type { ServedModel } from './served-model.js';
 
 /** Policies that this version can run. */
-export const PREFILL_POLICIES: readonly PrefillPolicy[] = ['dense'];
+export const PREFILL_POLICIES: readonly PrefillPolicy[] = ['dense', 'minference'];
 export const CACHE_POLICIES: readonly CachePolicy[] = ['full'];
 
 /**
  * Fixes every threshold of a session before any work; the result is part of its fingerprint.
- * @throws ServingError POLICY_NOT_AVAILABLE naming what is
+ * @throws ServingError POLICY_NOT_AVAILABLE naming what is; BAD_REQUEST for a threshold out of range
  */
 export function resolvePolicy(
   wanted: {
     readonly prefillPolicy: PrefillPolicy | null;
     readonly cachePolicy: CachePolicy | null;
+    readonly sparse: WantedSparsePolicy | null;
   },
   model: ServedModel,
+  defaults: PolicyDefaults,
 ): ResolvedPolicy {
+  const named = wanted.prefillPolicy ?? defaults.prefillPolicy;
+  const prefillPolicy = available('prefill_policy', named, PREFILL_POLICIES);
   return {
-    prefillPolicy: available('prefill_policy', wanted.prefillPolicy ?? 'dense', PREFILL_POLICIES),
+    prefillPolicy,
     cachePolicy: available('cache_policy', wanted.cachePolicy ?? 'full', CACHE_POLICIES),
     dtype: model.dtype,
     cutRule: model.cutRule,
-    sparse: null,
+    sparse: resolveSparse(prefillPolicy, wanted.sparse, defaults),
   };
 }
 

@@ -1,6 +1,7 @@
 import type { ErrorCode } from '../../domain/serving-error.js';
 import type { SessionStore } from '../../domain/session-store.js';
 import type { Log } from '../../platform/log.js';
+import type { PolicyDefaults } from '../admission/policy-defaults.js';
 import type { FleetView } from './fleet-view.js';
 import type { DecodePeers, WorkerPeers } from './peers.js';
 import type { PrefillQueues } from './prefill-queues.js';
@@ -17,6 +18,8 @@ export interface DriveDeps {
   readonly log: Log;
   readonly nowUnixMs: () => number;
   readonly metrics: DriveMetrics;
+  /** What a model's sessions get where their header does not say. */
+  readonly policyDefaults: (model: string) => PolicyDefaults;
   /** How long a session without a deadline waits for a worker or decode after it lost its own. */
   readonly recoveryMs: number;
 }

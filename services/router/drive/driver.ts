@@ -13,6 +13,7 @@ import { checkHeader, type CheckedHeader, type HeaderLimits } from '../admission
 import type { GenerationHeader } from '../admission/generation-header.js';
 import { type PlacedSession, reserveLane } from '../admission/reserve-lane.js';
 import { resolvePolicy } from '../admission/resolve-policy.js';
+import { refuseSparseOfTurn } from '../admission/resolve-sparse.js';
 import { refuseTenantAtLimit } from '../admission/tenant-limit.js';
 import { servedModel, type ServedModel } from '../admission/served-model.js';
 import type { DriveDeps } from './drive-deps.js';
@@ -111,7 +112,7 @@ export class Driver {
     const members = await deps.fleet.members();
     const model = servedModel(header.model, members);
     const checked = this.#check(header, model, call);
-    const policy = resolvePolicy(header, model);
+    const policy = resolvePolicy(header, model, deps.policyDefaults(model.name));
     const sessionId = randomBytes(16).toString('hex');
     const tokens = checked.maxPromptTokens + checked.generation.stopping.maxNewTokens;
     const placedSessions = this.#placedSessions();
@@ -147,7 +148,8 @@ export class Driver {
         fieldViolations: [{ field: 'model', description: run.record.model }],
       });
     }
-    resolvePolicy(header, model);
+    refuseSparseOfTurn(header.sparse);
+    resolvePolicy(header, model, this.deps.policyDefaults(model.name));
     return { run, model, kept: await this.#idle(run), checked };
   }
 

@@ -1,7 +1,9 @@
 import type { GenerateHeader__Output } from '../../../proto/gen/longshadow/router/v1/GenerateHeader.js';
 import type { PromptPart__Output } from '../../../proto/gen/longshadow/router/v1/PromptPart.js';
+import type { SparsePrefill__Output } from '../../../proto/gen/longshadow/router/v1/SparsePrefill.js';
 import type { CachePolicy, PrefillPolicy } from '../../domain/policy.js';
 import type { Priority } from '../../domain/session-record.js';
+import type { WantedSparsePolicy } from '../../domain/sparse-policy.js';
 import { ServingError } from '../../domain/serving-error.js';
 import type { GenerationHeader } from '../admission/generation-header.js';
 import type { PromptPart } from '../../platform/tokenizer/prompt-encoder.js';
@@ -47,6 +49,7 @@ export function fromWireHeader(wire: GenerateHeader__Output): GenerationHeader {
     ignoreEos: wire.ignoreEos,
     prefillPolicy: choice('prefill_policy', wire.prefillPolicy, PREFILL_POLICIES),
     cachePolicy: choice('cache_policy', wire.cachePolicy, CACHE_POLICIES),
+    sparse: fromWireSparse(wire.sparsePrefill),
     deadlineMs: Number(wire.deadlineMs),
     tenant: wire.tenant,
     priority: choice('priority', wire.priority, PRIORITIES),
@@ -62,6 +65,12 @@ export function fromWireHeader(wire: GenerateHeader__Output): GenerationHeader {
     forcedTokenIds: wire.forcedTokens,
     continueSessionId: continueSessionId === '' ? null : continueSessionId,
   };
+}
+
+function fromWireSparse(wire: SparsePrefill__Output | null): WantedSparsePolicy | null {
+  if (wire === null) return null;
+  const { tilesPerBlock = null, denseBelowTokens = null, gamma = null } = wire;
+  return { tilesPerBlock, denseBelowTokens, gamma };
 }
 
 /** @throws ServingError BAD_REQUEST for a part that holds nothing */

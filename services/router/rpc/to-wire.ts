@@ -1,3 +1,4 @@
+import type { Accepted } from '../../../proto/gen/longshadow/router/v1/Accepted.js';
 import type { Finished } from '../../../proto/gen/longshadow/router/v1/Finished.js';
 import type { GenerateResponse } from '../../../proto/gen/longshadow/router/v1/GenerateResponse.js';
 import type { ErrorEvent as WireErrorEvent } from '../../../proto/gen/longshadow/router/v1/ErrorEvent.js';
@@ -5,7 +6,8 @@ import type { Progress } from '../../../proto/gen/longshadow/router/v1/Progress.
 import type { PromptLogprob as WirePromptLogprob } from '../../../proto/gen/longshadow/router/v1/PromptLogprob.js';
 import type { ResumeResponse } from '../../../proto/gen/longshadow/router/v1/ResumeResponse.js';
 import type { Token } from '../../../proto/gen/longshadow/router/v1/Token.js';
-import type { CachePolicy, PrefillPolicy } from '../../domain/policy.js';
+import type { CachePolicy, PrefillPolicy, ResolvedPolicy } from '../../domain/policy.js';
+import { sparseReportField, toWireThresholds } from './sparse-to-wire.js';
 import type {
   ErrorEvent,
   FinishedEvent,
@@ -54,6 +56,7 @@ export function toWireEvent(
           cachePolicy,
           reservedBytes,
           reservedTokens,
+          ...sparseField(event.policy),
         },
       };
     }
@@ -70,6 +73,10 @@ export function toWireEvent(
     case 'error':
       return { ...response, error: toWireError(event) };
   }
+}
+
+function sparseField({ sparse }: ResolvedPolicy): Pick<Accepted, 'sparsePrefill'> {
+  return sparse === null ? {} : { sparsePrefill: toWireThresholds(sparse) };
 }
 
 export function toWireToken({ index, tokenId, text, logprob, rank }: TokenEvent): Token {
@@ -106,6 +113,7 @@ export function toWireFinished(event: FinishedEvent): Finished {
       workerIds: [...report.workerIds],
       decodeId: report.decodeId,
       promptReran: report.promptReran,
+      ...sparseReportField(report),
     },
     ...(keptUntilUnixMs === null ? {} : { keptUntilUnixMs: Math.round(keptUntilUnixMs) }),
   };

@@ -6,7 +6,6 @@ import {
   type CheckedHeader,
 } from '../../../../services/router/admission/check-header.js';
 import type { GenerationHeader } from '../../../../services/router/admission/generation-header.js';
-import { resolvePolicy } from '../../../../services/router/admission/resolve-policy.js';
 import type { ServedModel } from '../../../../services/router/admission/served-model.js';
 
 const MODEL: ServedModel = {
@@ -32,6 +31,7 @@ const PLAIN: GenerationHeader = {
   ignoreEos: false,
   prefillPolicy: null,
   cachePolicy: null,
+  sparse: null,
   deadlineMs: 0,
   tenant: '',
   priority: 'normal',
@@ -197,34 +197,6 @@ describe('a header', () => {
           error.code === code &&
           error.message.startsWith(field) &&
           error.details.fieldViolations?.[0]?.field === field,
-      );
-    });
-  }
-});
-
-describe('policies', () => {
-  test('resolve to dense and full, with the worker’s dtype and cuts', () => {
-    assert.deepEqual(resolvePolicy({ prefillPolicy: null, cachePolicy: 'full' }, MODEL), {
-      prefillPolicy: 'dense',
-      cachePolicy: 'full',
-      dtype: 'bf16',
-      cutRule: 'cpu',
-      sparse: null,
-    });
-  });
-  for (const wanted of [
-    { prefillPolicy: 'minference', cachePolicy: null },
-    { prefillPolicy: 'flexprefill', cachePolicy: null },
-    { prefillPolicy: null, cachePolicy: 'shadowkv' },
-    { prefillPolicy: null, cachePolicy: 'locret' },
-  ] as const) {
-    test(`that are not built are refused: ${wanted.prefillPolicy ?? wanted.cachePolicy}`, () => {
-      assert.throws(
-        () => resolvePolicy(wanted, MODEL),
-        (error) =>
-          error instanceof ServingError &&
-          error.code === 'POLICY_NOT_AVAILABLE' &&
-          /available: (dense|full)/.test(error.message),
       );
     });
   }

@@ -21,7 +21,7 @@ import { makeDriveMetrics } from '../../../../services/router/metrics.js';
 import { poll } from '../../../support/poll.js';
 import { startRedis } from '../../../support/redis-server.js';
 import { FakeDecode } from './fake-decode.js';
-import { fakeMember } from './fake-members.js';
+import { fakeMember, POLICY_DEFAULTS } from './fake-members.js';
 import { FakeValueStore, FakeWorker } from './fake-worker.js';
 import { Severance } from './severance.js';
 
@@ -35,7 +35,8 @@ const DRIVER_LIMITS = {
 };
 const HEADER: GenerationHeader = {
   ...{ model: 'needle', temperature: 0, topK: 0, topP: null, seed: null, maxNewTokens: 16 },
-  ...{ stopTexts: [], ignoreEos: false, prefillPolicy: null, cachePolicy: null, deadlineMs: 0 },
+  ...{ stopTexts: [], ignoreEos: false, prefillPolicy: null, cachePolicy: null, sparse: null },
+  deadlineMs: 0,
   ...{ tenant: '', priority: 'normal', maxPromptTokens: 16_384, onDisconnect: 'cancel' },
   ...{ resumeGraceMs: 60_000, keepSessionMs: 0, keepExactKeys: false, promptLogprobs: [] },
   ...{ forcedTokenIds: [], continueSessionId: null },
@@ -153,6 +154,7 @@ export class DriveWorld {
         ...{ driverId: id, log, recoveryMs },
         nowUnixMs: () => Date.now(),
         metrics: makeDriveMetrics(registry),
+        policyDefaults: () => POLICY_DEFAULTS,
       },
       DRIVER_LIMITS,
     );

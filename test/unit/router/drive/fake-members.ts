@@ -1,3 +1,4 @@
+import type { PolicyDefaults } from '../../../../services/router/admission/policy-defaults.js';
 import type { FleetMember } from '../../../../services/domain/fleet.js';
 import type { MemberCounters } from '../../../../services/router/drive/peers.js';
 
@@ -47,4 +48,10 @@ export const NO_COUNTERS: MemberCounters = {
   prefillChunks: 0,
   decodeCalls: 0,
   decodeSteps: 0,
+};
+
+/** Of every model of a test. */
+export const POLICY_DEFAULTS: PolicyDefaults = {
+  ...{ prefillPolicy: 'dense', tilesPerBlock: 64, denseBelowTokens: 8_192, guardInterval: 8 },
+  patternsSha256: 'e'.repeat(64),
 };

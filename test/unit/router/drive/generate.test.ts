@@ -211,9 +211,24 @@ describe('Generate', () => {
     },
     {
       name: 'a policy that is not built',
-      header: { prefillPolicy: 'PREFILL_POLICY_MINFERENCE' as const },
+      header: { prefillPolicy: 'PREFILL_POLICY_FLEXPREFILL' as const },
       code: status.UNIMPLEMENTED,
-      says: /POLICY_NOT_AVAILABLE.*dense/,
+      says: /POLICY_NOT_AVAILABLE.*dense, minference/,
+    },
+    {
+      name: 'no tile for sparse prefill',
+      header: {
+        prefillPolicy: 'PREFILL_POLICY_MINFERENCE' as const,
+        sparsePrefill: { tilesPerBlock: 0 },
+      },
+      code: status.INVALID_ARGUMENT,
+      says: /BAD_REQUEST: sparse_prefill.tiles_per_block/,
+    },
+    {
+      name: 'thresholds of sparse prefill for a dense session',
+      header: { sparsePrefill: { denseBelowTokens: 0 } },
+      code: status.INVALID_ARGUMENT,
+      says: /BAD_REQUEST: sparse_prefill .* the prefill policy is dense/,
     },
     {
       name: 'a cache policy that is not built',

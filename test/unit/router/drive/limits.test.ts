@@ -8,7 +8,8 @@ const MAX_SESSIONS = 3;
 const UPLOAD_IDLE_MS = 1_500;
 const HEADER: GenerationHeader = {
   ...{ model: 'needle', temperature: 0, topK: 0, topP: null, seed: null, maxNewTokens: 16 },
-  ...{ stopTexts: [], ignoreEos: false, prefillPolicy: null, cachePolicy: null, deadlineMs: 0 },
+  ...{ stopTexts: [], ignoreEos: false, prefillPolicy: null, cachePolicy: null, sparse: null },
+  deadlineMs: 0,
   ...{
     tenant: '',
     priority: 'normal',

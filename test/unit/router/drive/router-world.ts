@@ -23,7 +23,7 @@ import { Relays } from '../../../../services/router/rpc/relays.js';
 import { makeRouterService } from '../../../../services/router/rpc/router-service.js';
 import { startRedis, type TestRedis } from '../../../support/redis-server.js';
 import { FakeDecode } from './fake-decode.js';
-import { fakeMember } from './fake-members.js';
+import { fakeMember, POLICY_DEFAULTS } from './fake-members.js';
 import { FakeWorker } from './fake-worker.js';
 
 export const NEEDLE = fileURLToPath(new URL('../../../../models/needle', import.meta.url));
@@ -68,6 +68,7 @@ export async function startRouterWorld(
       driverId: 'router-test',
       nowUnixMs: () => Date.now(),
       metrics: makeDriveMetrics(registry),
+      policyDefaults: () => POLICY_DEFAULTS,
       recoveryMs: 60_000,
     },
     limits,

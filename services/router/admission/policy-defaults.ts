@@ -1,0 +1,13 @@
+import type { PrefillPolicy } from '../../domain/policy.js';
+
+/** What a model's sessions get where their header does not say. */
+export interface PolicyDefaults {
+  readonly prefillPolicy: PrefillPolicy;
+  /** Most key tiles of a query block, where the pattern file does not say. */
+  readonly tilesPerBlock: number;
+  readonly denseBelowTokens: number;
+  /** Every n-th (chunk, layer) is guarded; 0: none. */
+  readonly guardInterval: number;
+  /** Of the model's pattern file, or of none. */
+  readonly patternsSha256: string;
+}
