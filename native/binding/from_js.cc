@@ -43,27 +43,6 @@ DType DTypeFromJs(const Napi::Value& value) {
   RefuseArgument("dtype must be 'bf16' or 'fp32', got '" + name + "'");
 }
 
-/// Budgets [heads][4]: pattern, columns, distances, tiles.
-std::vector<HeadBudget> BudgetsFromJs(const Napi::Value& value) {
-  const std::vector<std::int64_t> fields = PositionsFromJs(value, "sparse.budgets");
-  if (fields.size() % 4 != 0) {
-    RefuseArgument(
-        "sparse.budgets must hold 4 numbers a head (pattern, columns, distances, "
-        "tiles), got " +
-        std::to_string(fields.size()) + " numbers");
-  }
-  std::vector<HeadBudget> budgets;
-  for (std::size_t i = 0; i < fields.size(); i += 4) {
-    if (fields[i] >= kHeadPatterns) {
-      RefuseArgument("sparse.budgets[" + std::to_string(i) + "] must be a pattern in [0, " +
-                     std::to_string(kHeadPatterns - 1) + "], got " + std::to_string(fields[i]));
-    }
-    budgets.push_back(
-        {static_cast<HeadPattern>(fields[i]), fields[i + 1], fields[i + 2], fields[i + 3]});
-  }
-  return budgets;
-}
-
 }  // namespace
 
 Napi::Object ObjectFromJs(const Napi::Value& value, const char* name) {
@@ -182,6 +161,25 @@ std::vector<SegmentOrigin> OriginsFromJs(const Napi::Value& key) {
   return origins;
 }
 
+std::vector<HeadBudget> BudgetsFromJs(const Napi::Value& value, const char* name) {
+  const std::vector<std::int64_t> fields = PositionsFromJs(value, name);
+  if (fields.size() % 4 != 0) {
+    RefuseArgument(std::string(name) +
+                   " must hold 4 numbers a budget (pattern, columns, distances, tiles), got " +
+                   std::to_string(fields.size()) + " numbers");
+  }
+  std::vector<HeadBudget> budgets;
+  for (std::size_t i = 0; i < fields.size(); i += 4) {
+    if (fields[i] >= kHeadPatterns) {
+      RefuseArgument(std::string(name) + "[" + std::to_string(i) + "] must be a pattern in [0, " +
+                     std::to_string(kHeadPatterns - 1) + "], got " + std::to_string(fields[i]));
+    }
+    budgets.push_back(
+        {static_cast<HeadPattern>(fields[i]), fields[i + 1], fields[i + 2], fields[i + 3]});
+  }
+  return budgets;
+}
+
 std::shared_ptr<const SparsePolicy> SparsePolicyFromJs(const Napi::Value& value,
                                                        const EngineInfo& engine) {
   if (value.IsNull()) return nullptr;
@@ -189,7 +187,7 @@ std::shared_ptr<const SparsePolicy> SparsePolicyFromJs(const Napi::Value& value,
   auto policy = std::make_shared<SparsePolicy>();
   policy->dense_below_tokens =
       IntegerFromJs(js.Get("denseBelowTokens"), "sparse.denseBelowTokens", 0, kMaxSafeInteger);
-  policy->heads = BudgetsFromJs(js.Get("budgets"));
+  policy->heads = BudgetsFromJs(js.Get("budgets"), "sparse.budgets");
   policy->flex.gamma = FloatFromJs(js.Get("gamma"), "sparse.gamma");
   policy->flex.tau = FloatFromJs(js.Get("tau"), "sparse.tau");
   policy->flex.min_tiles = IntegerFromJs(js.Get("minTiles"), "sparse.minTiles", 0, kMaxSafeInteger);

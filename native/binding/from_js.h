@@ -54,6 +54,8 @@ EngineOptions EngineOptionsFromJs(const Napi::Value& value);
 SessionKey SessionKeyFromJs(const Napi::Value& value, std::int32_t layer_begin);
 /// The `origins` of a session key.
 std::vector<SegmentOrigin> OriginsFromJs(const Napi::Value& key);
+/// A Float64Array [budgets][4]: pattern, columns, distances, tiles.
+std::vector<HeadBudget> BudgetsFromJs(const Napi::Value& value, const char* name);
 /// Null for null. Checked against the engine that will run it.
 std::shared_ptr<const SparsePolicy> SparsePolicyFromJs(const Napi::Value& value,
                                                        const EngineInfo& engine);

@@ -156,6 +156,49 @@ Napi::Value PrefillChunk(const Napi::CallbackInfo& info) {
                                                  std::move(request), on_progress));
 }
 
+class PatternTrialJob final : public PrefillSessionJob {
+ public:
+  PatternTrialJob(Napi::Env env, SessionCall<PrefillState> call, Engine& engine,
+                  ChunkRequest request, std::vector<HeadBudget> candidates)
+      : PrefillSessionJob(env, std::move(call)),
+        engine_(engine),
+        request_(request.native),
+        positions_(std::move(request.logprob_positions)),
+        candidates_(std::move(candidates)) {
+    request_.logprob_positions = positions_;
+    Keep(request.token_ids);
+  }
+
+ private:
+  void Execute() override {
+    native().cancellation().ThrowIfCancelled();
+    result_ = engine_.TryPatterns(native(), request_, candidates_, FlexOptions{}, {});
+  }
+  void Finished() override {
+    if (!failed()) state().AddSegment(result_.segment);
+    PrefillSessionJob::Finished();
+  }
+  Napi::Value Result(Napi::Env env) override { return PatternTrialResultToJs(env, result_); }
+
+  Engine& engine_;
+  PrefillChunkRequest request_;
+  std::vector<std::int64_t> positions_;
+  std::vector<HeadBudget> candidates_;
+  PatternTrialResult result_;
+};
+
+/// tryPatterns(session, request, candidates): Promise<PatternTrialResult>
+Napi::Value TryPatterns(const Napi::CallbackInfo& info) {
+  const auto state = HandleFromJs<PrefillState>(info[0]);
+  ChunkRequest request = ChunkRequestFromJs(info[1]);
+  std::vector<HeadBudget> candidates = BudgetsFromJs(info[2], "candidates");
+  state->engine->environment()->RequireOpen();
+  Engine& engine = state->engine->engine();
+  return Queue(state->engine->thread(),
+               std::make_unique<PatternTrialJob>(info.Env(), SessionCall(state), engine,
+                                                 std::move(request), std::move(candidates)));
+}
+
 class SealJob final : public PrefillSessionJob {
  public:
   using PrefillSessionJob::PrefillSessionJob;
@@ -194,6 +237,7 @@ void ExportPrefill(Napi::Object exports) {
   Export<Synchronous<OpenPrefillSession>>(exports, "openPrefillSession");
   Export<Synchronous<PrefillSessionSegments>>(exports, "prefillSessionSegments");
   Export<Asynchronous<PrefillChunk>>(exports, "prefillChunk");
+  Export<Asynchronous<TryPatterns>>(exports, "tryPatterns");
   Export<Asynchronous<SealPrefillSession>>(exports, "sealPrefillSession");
   Export<Synchronous<CancelPrefillSession>>(exports, "cancelPrefillSession");
   Export<Asynchronous<ClosePrefillSession>>(exports, "closePrefillSession");

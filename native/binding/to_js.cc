@@ -100,6 +100,14 @@ Napi::Object PrefillChunkResultToJs(Napi::Env env, const PrefillChunkResult& res
   return js;
 }
 
+Napi::Object PatternTrialResultToJs(Napi::Env env, const PatternTrialResult& result) {
+  Napi::Object js = Napi::Object::New(env);
+  js.Set("segment", SegmentInfoToJs(env, result.segment));
+  js.Set("errors", TypedArrayToJs<Napi::Float64Array>(env, std::span(result.errors)));
+  js.Set("attendedKeys", CountsToJs(env, result.attended_keys));
+  return js;
+}
+
 Napi::Object DecodeItemResultToJs(Napi::Env env, const DecodeItemResult& result) {
   Napi::Object js = Napi::Object::New(env);
   Napi::Value error = env.Null();

@@ -42,6 +42,7 @@ Napi::Object EngineCountersToJs(Napi::Env env, const EngineCounters& counters);
 Napi::Object ValueStoreStatusToJs(Napi::Env env, const ValueStoreStatus& status);
 Napi::Object SegmentInfoToJs(Napi::Env env, const SegmentInfo& segment);
 Napi::Object PrefillChunkResultToJs(Napi::Env env, const PrefillChunkResult& result);
+Napi::Object PatternTrialResultToJs(Napi::Env env, const PatternTrialResult& result);
 Napi::Object DecodeItemResultToJs(Napi::Env env, const DecodeItemResult& result);
 
 }  // namespace longshadow::binding

@@ -188,6 +188,16 @@ export interface SparseStats {
   guardErrorMax: number;
 }
 
+export interface PatternTrialResult {
+  segment: SegmentInfo;
+  /**
+   * [layers][query heads][candidates]: relative L2 error of attention's output, summed over rows.
+   */
+  errors: Float64Array;
+  /** As errors: keys that the query blocks attended to (64 queries that see 128 keys count 128). */
+  attendedKeys: Float64Array;
+}
+
 export interface SamplingParameters {
   /** 0: greedy. */
   temperature: number;
@@ -258,6 +268,15 @@ export interface Addon {
     request: PrefillChunkRequest,
     onProgress: (share: number) => void,
   ): Promise<PrefillChunkResult>;
+  /**
+   * A dense chunk beside which candidate patterns are tried for every query head; never used in serving.
+   * candidates: budgets as SparsePolicy has them, [candidates][4].
+   */
+  tryPatterns(
+    session: PrefillSessionHandle,
+    request: PrefillChunkRequest,
+    candidates: Float64Array,
+  ): Promise<PatternTrialResult>;
   /** The hand-off: self-describing, with length, CRC32C and fingerprint. */
   sealPrefillSession(session: PrefillSessionHandle): Promise<Uint8Array>;
   /** Raises the cancellation flag: running and later work rejects with CANCELLED. */

@@ -65,6 +65,10 @@ export const prefillChunk = asynchronous(
     onProgress: (share: number) => void,
   ) => addon.prefillChunk(session, request, onProgress),
 );
+export const tryPatterns = asynchronous(
+  (addon, session: PrefillSessionHandle, request: PrefillChunkRequest, candidates: Float64Array) =>
+    addon.tryPatterns(session, request, candidates),
+);
 export const sealPrefillSession = asynchronous((addon, session: PrefillSessionHandle) =>
   addon.sealPrefillSession(session),
 );

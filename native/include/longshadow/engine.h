@@ -71,6 +71,16 @@ struct PrefillChunkResult {
   SparseStats sparse;  // zeros for a dense chunk
 };
 
+/// What candidate patterns would do to a chunk, compared with dense attention.
+struct PatternTrialResult {
+  SegmentInfo segment;
+  /// [layers][query heads][candidates]: |sparse - dense| / |dense| of a row's attention output, L2
+  /// over the head's elements, summed over the chunk's rows.
+  std::vector<double> errors;
+  /// As errors: keys that the query blocks attended to, summed (SparseSelection::AttendedKeys).
+  std::vector<std::int64_t> attended_keys;
+};
+
 /// One session's part of a decode step.
 struct DecodeItem {
   std::shared_ptr<DecodeSession> session;
@@ -129,6 +139,15 @@ class Engine {
   virtual PrefillChunkResult PrefillChunk(PrefillSession& session,
                                           const PrefillChunkRequest& request,
                                           const ProgressCallback& progress) = 0;
+
+  /// As PrefillChunk, dense, with each candidate tried for every query head on the side: for
+  /// `longshadow patterns search`. request.sparse and logprob_positions must be unset; the chunk
+  /// has more than 4 rows after its last multiple of 64. kInvalidArgument for wrong budgets.
+  virtual PatternTrialResult TryPatterns(PrefillSession& session,
+                                         const PrefillChunkRequest& request,
+                                         std::span<const HeadBudget> candidates,
+                                         const FlexOptions& flex,
+                                         const ProgressCallback& progress) = 0;
 
   /// One step for the whole batch. Results in order of `items`. If it throws, every session is as
   /// before.

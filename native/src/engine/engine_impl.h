@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -27,6 +28,9 @@ class EngineImpl final : public Engine {
 
   PrefillChunkResult PrefillChunk(PrefillSession& session, const PrefillChunkRequest& request,
                                   const ProgressCallback& progress) override;
+  PatternTrialResult TryPatterns(PrefillSession& session, const PrefillChunkRequest& request,
+                                 std::span<const HeadBudget> candidates, const FlexOptions& flex,
+                                 const ProgressCallback& progress) override;
   std::vector<DecodeItemResult> DecodeStep(std::span<const DecodeItem> items) override;
   std::vector<float> AppendLogits(DecodeSession& session, std::span<const std::uint32_t> token_ids,
                                   std::span<const std::int64_t> rows) override;
@@ -41,6 +45,10 @@ class EngineImpl final : public Engine {
   MatrixView EmbedRows(std::span<const std::uint32_t> token_ids);
 
   void CheckPrefillRequest(const PrefillSession& session, const PrefillChunkRequest& request) const;
+  /// Opens the chunk in the session, lets `run` take the residual rows through the layers, and
+  /// finishes the segment. On any error the chunk is abandoned.
+  SegmentInfo RunChunk(PrefillSession& session, const PrefillChunkRequest& request,
+                       const std::function<void(const MatrixView&, StackSequence&)>& run);
   void PrefillLogprobs(const MatrixView& residual, const PrefillChunkRequest& request,
                        const CancellationFlag& cancellation, PrefillChunkResult& result);
 

@@ -15,6 +15,12 @@
 
 namespace longshadow {
 
+/// Patterns to try on a chunk.
+struct TrialRows {
+  std::span<const HeadBudget> candidates;
+  const FlexOptions& flex;
+};
+
 /// The decoder layers of a model on a backend. Nothing it keeps grows with the rows of a run.
 class LayerStack {
  public:
@@ -34,6 +40,9 @@ class LayerStack {
   std::int64_t RunSparse(const MatrixView& residual, StackSequence& sequence,
                          const SparseRows& sparse, const ProgressCallback& progress,
                          SparseStats& stats);
+  /// As Run, for one sequence: dense, with the candidates tried on all of its rows.
+  void RunTrial(const MatrixView& residual, StackSequence& sequence, const TrialRows& rows,
+                const ProgressCallback& progress, PatternTrialResult& result);
 
  private:
   /// False once no sequence is left.

@@ -6,9 +6,13 @@
 #include "engine/engine_impl.h"
 #include "engine/sparse_policy.h"
 #include "longshadow/error.h"
+#include "longshadow/sparse_selection.h"
 
 namespace longshadow {
 namespace {
+
+/// Sparse attention takes more than 4 rows of a block.
+constexpr std::int64_t kLeastTrialRows = 5;
 
 const float* Row(const MatrixView& matrix, std::int64_t row) {
   return static_cast<const float*>(matrix.data) + row * matrix.stride;
@@ -56,13 +60,10 @@ void EngineImpl::CheckPrefillRequest(const PrefillSession& session,
   }
 }
 
-PrefillChunkResult EngineImpl::PrefillChunk(PrefillSession& session,
-                                            const PrefillChunkRequest& request,
-                                            const ProgressCallback& progress) {
-  const auto start = std::chrono::steady_clock::now();
-  CheckPrefillRequest(session, request);
+SegmentInfo EngineImpl::RunChunk(
+    PrefillSession& session, const PrefillChunkRequest& request,
+    const std::function<void(const MatrixView&, StackSequence&)>& run) {
   const auto rows = static_cast<std::int64_t>(request.token_ids.size());
-  PrefillChunkResult result;
   try {
     StackSequence sequence{
         .rows = {0, rows, request.begin},
@@ -71,27 +72,64 @@ PrefillChunkResult EngineImpl::PrefillChunk(PrefillSession& session,
         .verify_layer = [&session](std::int32_t layer) { session.VerifyLayer(layer); },
         .error = std::nullopt};
     const MatrixView residual = EmbedRows(request.token_ids);
-    const std::int64_t sparse_end = SparseRowsEnd(request);
-    result.attention_micros =
-        sparse_end > request.begin
-            ? layers_.RunSparse(residual, sequence, {*request.sparse, sparse_end}, progress,
-                                result.sparse)
-            : layers_.Run(residual, {&sequence, 1}, progress);
-    if (sequence.error) throw *sequence.error;
-    PrefillLogprobs(residual, request, session.cancellation(), result);
+    run(residual, sequence);
     session.cancellation().ThrowIfCancelled();
     backend_->Synchronize();
-    result.segment =
-        session.FinishChunk({Row(residual, rows - 1), static_cast<std::size_t>(residual.cols)});
+    return session.FinishChunk({Row(residual, rows - 1), static_cast<std::size_t>(residual.cols)});
   } catch (...) {
     session.AbandonChunk();
     throw;
   }
+}
+
+PrefillChunkResult EngineImpl::PrefillChunk(PrefillSession& session,
+                                            const PrefillChunkRequest& request,
+                                            const ProgressCallback& progress) {
+  const auto start = std::chrono::steady_clock::now();
+  CheckPrefillRequest(session, request);
+  PrefillChunkResult result;
+  result.segment =
+      RunChunk(session, request, [&](const MatrixView& residual, StackSequence& sequence) {
+        const std::int64_t sparse_end = SparseRowsEnd(request);
+        result.attention_micros =
+            sparse_end > request.begin
+                ? layers_.RunSparse(residual, sequence, {*request.sparse, sparse_end}, progress,
+                                    result.sparse)
+                : layers_.Run(residual, {&sequence, 1}, progress);
+        if (sequence.error) throw *sequence.error;
+        PrefillLogprobs(residual, request, session.cancellation(), result);
+      });
   prefill_chunks_ += 1;
-  prefill_tokens_ += rows;
+  prefill_tokens_ += static_cast<std::int64_t>(request.token_ids.size());
   result.engine_micros = std::chrono::duration_cast<std::chrono::microseconds>(
                              std::chrono::steady_clock::now() - start)
                              .count();
+  return result;
+}
+
+PatternTrialResult EngineImpl::TryPatterns(PrefillSession& session,
+                                           const PrefillChunkRequest& request,
+                                           std::span<const HeadBudget> candidates,
+                                           const FlexOptions& flex,
+                                           const ProgressCallback& progress) {
+  CheckPrefillRequest(session, request);
+  CheckBudgets(candidates);
+  if (request.sparse != nullptr || !request.logprob_positions.empty()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "a chunk on which patterns are tried is dense and has no log-probabilities");
+  }
+  const auto rest = static_cast<std::int64_t>(request.token_ids.size()) % kBlockTokens;
+  if (rest > 0 && rest < kLeastTrialRows) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "a chunk on which patterns are tried has " + std::to_string(kLeastTrialRows) +
+                    " tokens or more after its last multiple of 64, got " + std::to_string(rest));
+  }
+  PatternTrialResult result;
+  result.segment =
+      RunChunk(session, request, [&](const MatrixView& residual, StackSequence& sequence) {
+        layers_.RunTrial(residual, sequence, {candidates, flex}, progress, result);
+        if (sequence.error) throw *sequence.error;
+      });
   return result;
 }
 
