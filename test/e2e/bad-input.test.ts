@@ -129,10 +129,43 @@ const BAD_CALLS: readonly BadCall[] = [
     details: /^INVALID_DEADLINE: .*deadline_ms/s,
   },
   {
-    what: 'the minference policy',
-    header: { prefillPolicy: 'PREFILL_POLICY_MINFERENCE' },
+    what: 'the flexprefill policy',
+    header: { prefillPolicy: 'PREFILL_POLICY_FLEXPREFILL' },
     code: status.UNIMPLEMENTED,
-    details: /^POLICY_NOT_AVAILABLE: .*minference.*dense/s,
+    details: /^POLICY_NOT_AVAILABLE: .*flexprefill.*dense, minference/s,
+  },
+  {
+    what: 'no key tile for sparse prefill',
+    header: { prefillPolicy: 'PREFILL_POLICY_MINFERENCE', sparsePrefill: { tilesPerBlock: 0 } },
+    code: status.INVALID_ARGUMENT,
+    details: /^BAD_REQUEST: sparse_prefill\.tiles_per_block must be from 1 to 65536, got 0/,
+  },
+  {
+    what: 'too many key tiles for sparse prefill',
+    header: {
+      prefillPolicy: 'PREFILL_POLICY_MINFERENCE',
+      sparsePrefill: { tilesPerBlock: 65_537 },
+    },
+    code: status.INVALID_ARGUMENT,
+    details: /^BAD_REQUEST: sparse_prefill\.tiles_per_block must be from 1 to 65536, got 65537/,
+  },
+  {
+    what: 'a gamma of 0',
+    header: { prefillPolicy: 'PREFILL_POLICY_MINFERENCE', sparsePrefill: { gamma: 0 } },
+    code: status.INVALID_ARGUMENT,
+    details: /^BAD_REQUEST: sparse_prefill\.gamma must be above 0 and at most 1/,
+  },
+  {
+    what: 'a gamma above 1',
+    header: { prefillPolicy: 'PREFILL_POLICY_MINFERENCE', sparsePrefill: { gamma: 1.5 } },
+    code: status.INVALID_ARGUMENT,
+    details: /^BAD_REQUEST: sparse_prefill\.gamma must be above 0 and at most 1, got 1\.5/,
+  },
+  {
+    what: 'thresholds of sparse prefill for a dense session',
+    header: { sparsePrefill: { denseBelowTokens: 512 } },
+    code: status.INVALID_ARGUMENT,
+    details: /^BAD_REQUEST: sparse_prefill .*the prefill policy is dense: set prefill_policy/,
   },
   {
     what: 'the shadowkv cache',

@@ -159,7 +159,7 @@ test("the router's refusal reaches the user with its code", async () => {
   );
   assert.match(stderr, /^error: UNKNOWN_MODEL: .*nobody/);
   const policy = await runCli(
-    ['generate', ...target(), '--prompt', 'a', '--policy', 'minference'],
+    ['generate', ...target(), '--prompt', 'a', '--policy', 'flexprefill'],
     { expectCode: 1 },
   );
   assert.match(policy.stderr, /^error: POLICY_NOT_AVAILABLE: /);

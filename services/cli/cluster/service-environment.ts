@@ -10,11 +10,14 @@ export interface ServicePlace {
   readonly redisUrl: string;
   readonly modelDirectory: string;
   readonly storeDirectory: string;
+  /** Of the model; null: minference.json in its folder, if it is there. */
+  readonly patternsFile: string | null;
 }
 
 /** The environment of one service process; names are those of docs/configuration.md. */
 export function serviceEnvironment(role: ServiceRole, place: ServicePlace): NodeJS.ProcessEnv {
   const prefix = role.toUpperCase();
+  const model = basename(place.modelDirectory);
   return {
     // Who stops a local cluster does not wait for its sessions; the environment may say otherwise.
     [`${prefix}_SHUTDOWN_GRACE_MS`]: '1000',
@@ -23,11 +26,24 @@ export function serviceEnvironment(role: ServiceRole, place: ServicePlace): Node
     REDIS_URL: place.redisUrl,
     [`${prefix}_LISTEN`]: place.listen,
     ...(role === 'router'
-      ? { ROUTER_MODELS: `${basename(place.modelDirectory)}=${place.modelDirectory}` }
+      ? { ROUTER_MODELS: `${model}=${place.modelDirectory}` }
       : {
           [`${prefix}_ID`]: place.name,
           [`${prefix}_MODEL_DIR`]: place.modelDirectory,
           [`${prefix}_STORE_DIR`]: place.storeDirectory,
         }),
+    ...patternsEnvironment(role, model, place.patternsFile),
   };
+}
+
+/** Router and worker must read the same patterns; a decode needs none. */
+function patternsEnvironment(
+  role: ServiceRole,
+  model: string,
+  file: string | null,
+): NodeJS.ProcessEnv {
+  if (file === null || role === 'decode') return {};
+  return role === 'router'
+    ? { ROUTER_PATTERNS_FILES: `${model}=${file}` }
+    : { WORKER_PATTERNS_FILE: file };
 }

@@ -22,6 +22,8 @@ import {
 /** What a local cluster is made of. */
 export interface ClusterOptions {
   readonly modelDirectory: string;
+  /** Pattern file of the model; default: minference.json in its folder, if it is there. */
+  readonly patternsFile?: string;
   readonly workers: number;
   /** Default: 1. */
   readonly routers?: number;
@@ -195,6 +197,7 @@ export class Cluster {
       redisUrl: this.redisUrl,
       modelDirectory: resolve(options.modelDirectory),
       storeDirectory: directories.store,
+      patternsFile: options.patternsFile === undefined ? null : resolve(options.patternsFile),
     };
     const { readyWithinMs, onLog, routerListen, memberEnvironment } = options;
     // Members of several clusters on one Redis need different names.

@@ -43,7 +43,7 @@ export function addEvalOptions(command: Command): Command {
     )
     .option(
       '--policies <list>',
-      'dense, minference, flexprefill, shadowkv, locret, or two as minference+shadowkv; several side by side',
+      'dense, minference, flexprefill, shadowkv, locret, or two as minference+shadowkv; minference@32: with 32 key tiles a query block; several side by side',
       wordList,
       ['dense'],
     )

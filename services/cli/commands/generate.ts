@@ -33,6 +33,9 @@ interface GenerateFlags extends RouterFlags {
   readonly stop?: string[];
   readonly ignoreEos?: boolean;
   readonly policy?: 'dense' | 'minference' | 'flexprefill';
+  readonly tilesPerBlock?: number;
+  readonly denseBelow?: number;
+  readonly gamma?: number;
   readonly cache?: 'full' | 'shadowkv' | 'locret';
   readonly maxPromptTokens?: number;
   readonly deadlineMs?: number;
@@ -53,6 +56,8 @@ Examples:
   cat book.txt | longshadow generate --router 127.0.0.1:7000 --model needle -
   longshadow generate --router 127.0.0.1:7000 --model needle --chat messages.json --json
   longshadow generate --router 127.0.0.1:7000 --model needle --ids ids.json --prompt-logprobs 1:100
+  longshadow generate --router 127.0.0.1:7000 --model needle --file book.txt \\
+    --policy minference --tiles-per-block 32
   longshadow generate --router 127.0.0.1:7000,127.0.0.1:7001 --model needle --file book.txt \\
     --priority low --on-disconnect keep
 
@@ -71,6 +76,7 @@ export function addGenerateCommand(program: Command): void {
     .option('--ids <path>', 'JSON file with token ids')
     .option('--chat <path>', 'JSON file with chat messages');
   addAnswerOptions(command);
+  addPrefillOptions(command);
   addSessionOptions(command);
   command
     .option(
@@ -100,16 +106,32 @@ function addAnswerOptions(command: Command): void {
     .option('--seed <number>', 'same seed, same tokens', unsigned64)
     .option('--stop <text...>', 'texts that end the answer')
     .option('--ignore-eos', "do not stop at the model's end-of-sequence tokens");
-  addChoice(command, '--policy <name>', "how prefill attends; default: the model's", [
-    'dense',
-    'minference',
-    'flexprefill',
-  ]);
   addChoice(command, '--cache <name>', "what decode keeps; default: the model's", [
     'full',
     'shadowkv',
     'locret',
   ]);
+}
+
+/** How prefill attends. */
+function addPrefillOptions(command: Command): void {
+  addChoice(command, '--policy <name>', "how prefill attends; default: the model's", [
+    'dense',
+    'minference',
+    'flexprefill',
+  ]);
+  command
+    .option(
+      '--tiles-per-block <count>',
+      'sparse prefill: most key tiles (64 keys) of a block of 64 queries',
+      integerFrom(0, MOST_UINT32),
+    )
+    .option(
+      '--dense-below <tokens>',
+      'sparse prefill: chunks that end at or before this position are dense',
+      integerFrom(0, MOST_UINT32),
+    )
+    .option('--gamma <share>', 'flexprefill: share of the attention mass to cover', finiteNumber);
 }
 
 /** What a session may take, and how long it lives. */
@@ -153,10 +175,11 @@ async function generate(input: string | undefined, flags: GenerateFlags): Promis
 }
 
 function toOptions(flags: GenerateFlags): GenerateOptions {
-  const { policy, cache, continue: continueSessionId, ...same } = flags;
+  const { policy, denseBelow, cache, continue: continueSessionId, ...same } = flags;
   return {
     ...same,
     ...(policy === undefined ? {} : { prefillPolicy: policy }),
+    ...(denseBelow === undefined ? {} : { denseBelowTokens: denseBelow }),
     ...(cache === undefined ? {} : { cachePolicy: cache }),
     ...(continueSessionId === undefined ? {} : { continueSessionId }),
   };

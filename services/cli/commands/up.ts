@@ -10,6 +10,7 @@ interface UpFlags {
   readonly workers: number;
   readonly decodes: number;
   readonly model: string;
+  readonly patterns?: string;
   readonly routerListen: string;
   readonly store?: string;
   readonly redis?: string;
@@ -49,6 +50,10 @@ export function addUpCommand(program: Command): void {
     .option('--workers <count>', 'worker processes', integerFrom(1), 1)
     .option('--decodes <count>', 'decode processes', integerFrom(1), 1)
     .option('--model <directory>', 'model folder', embeddedModelDirectory())
+    .option(
+      '--patterns <file>',
+      "pattern file of minference prefill; default: minference.json in the model's folder",
+    )
     .option(
       '--router-listen <host:port>',
       'where clients connect, more routers on the ports after it; port 0: any',
@@ -103,6 +108,7 @@ function startCluster(flags: UpFlags, signal: AbortSignal): Promise<Cluster> {
   const redisUrl = flags.redis ?? redisUrlOf(process.env);
   return Cluster.start({
     modelDirectory: flags.model,
+    ...(flags.patterns === undefined ? {} : { patternsFile: flags.patterns }),
     routers: flags.routers,
     workers: flags.workers,
     decodes: flags.decodes,

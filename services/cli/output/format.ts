@@ -27,6 +27,11 @@ export function formatDuration(ms: number): string {
   return `${String(Math.floor(minutes / 60))} h ${String(minutes % 60)} min`;
 }
 
+/** 0.0712 as `7.1 %`. */
+export function formatShare(share: number): string {
+  return `${(100 * share).toFixed(1)} %`;
+}
+
 /** Tokens a second; 0 for no time. */
 export function tokensPerSecond(tokens: number, ms: number): number {
   return ms > 0 ? (tokens * 1_000) / ms : 0;

@@ -1,5 +1,11 @@
 import type { AnswerEvent, AnswerReport } from '../rpc/answer-events.js';
-import { formatBytes, formatCount, formatDuration, tokensPerSecond } from './format.js';
+import {
+  formatBytes,
+  formatCount,
+  formatDuration,
+  formatShare,
+  tokensPerSecond,
+} from './format.js';
 import { PrefillProgress } from './prefill-progress.js';
 
 /** Progress and figures to stderr, the answer to stdout. */
@@ -57,6 +63,18 @@ const LOSSES: Readonly<Record<string, string>> = {
   JOB_CORRUPT: 'damaged job refused',
 };
 
+/** What sparse prefill saved, and what that cost; nothing where no chunk was sparse. */
+function describeSparse(sparse: AnswerReport['sparsePrefill']): string[] {
+  if (sparse === null || sparse.sparseTokens === 0) return [];
+  const densities = sparse.densities.map(
+    ({ pattern, density }) => `${pattern} ${formatShare(density)}`,
+  );
+  return [
+    `${formatCount(sparse.sparseTokens)} tokens sparse (density ${densities.join(', ')})`,
+    ...(sparse.guardBlocks > 0 ? [`attention error ${formatShare(sparse.guardErrorMean)}`] : []),
+  ];
+}
+
 /** The figures of a turn in one or two lines. */
 export function describeReport(sessionId: string, report: AnswerReport): string {
   const prefilled = report.promptTokens - report.cachedTokens;
@@ -71,6 +89,7 @@ export function describeReport(sessionId: string, report: AnswerReport): string 
         : ''),
     `KV ${formatBytes(report.segmentBytes + report.privateBytes)}`,
     `${report.prefillPolicy} prefill, ${report.cachePolicy} cache`,
+    ...describeSparse(report.sparsePrefill),
     `ended by ${report.finishReason}`,
   ];
   const kept =

@@ -6,6 +6,8 @@ import type { Progress__Output } from '../../../proto/gen/longshadow/router/v1/P
 import type { PromptLogprob__Output } from '../../../proto/gen/longshadow/router/v1/PromptLogprob.js';
 import type { FinishReason__Output } from '../../../proto/gen/longshadow/router/v1/FinishReason.js';
 
+import { type SparsePrefillReport, toSparseReport } from './sparse-report.js';
+
 /** How a turn ended and what it was made of. */
 export interface AnswerReport {
   readonly finishReason: FinishReason;
@@ -23,6 +25,8 @@ export interface AnswerReport {
   readonly decodeId: string;
   readonly promptReran: boolean;
   readonly keptUntilUnixMs: number | null;
+  /** Null for dense prefill. */
+  readonly sparsePrefill: SparsePrefillReport | null;
 }
 
 /** What a client of Generate or Resume sees, in its own words. */
@@ -97,6 +101,7 @@ export function toReport(finished: Finished__Output): AnswerReport {
     decodeId: report?.decodeId ?? '',
     promptReran: report?.promptReran ?? false,
     keptUntilUnixMs: optionalNumber(finished.keptUntilUnixMs),
+    sparsePrefill: toSparseReport(report?.sparsePrefill),
   };
 }
 

@@ -15,6 +15,12 @@ export interface GenerateOptions {
   readonly ignoreEos?: boolean;
   readonly prefillPolicy?: PrefillPolicy;
   readonly cachePolicy?: CachePolicy;
+  /** Of sparse prefill: most key tiles of a query block. */
+  readonly tilesPerBlock?: number;
+  /** Of sparse prefill: chunks that end at or before this position are dense. */
+  readonly denseBelowTokens?: number;
+  /** Of FlexPrefill: share of the attention mass to cover. */
+  readonly gamma?: number;
   readonly maxPromptTokens?: number;
   readonly deadlineMs?: number;
   readonly tenant?: string;
@@ -45,6 +51,7 @@ export function toHeader(options: GenerateOptions): GenerateHeader {
     ignoreEos: options.ignoreEos ?? false,
     ...(prefillPolicy === undefined ? {} : { prefillPolicy: PREFILL_POLICIES[prefillPolicy] }),
     ...(cachePolicy === undefined ? {} : { cachePolicy: CACHE_POLICIES[cachePolicy] }),
+    ...sparseField(options),
     maxPromptTokens: options.maxPromptTokens ?? 0,
     deadlineMs: options.deadlineMs ?? 0,
     tenant: options.tenant ?? '',
@@ -56,6 +63,20 @@ export function toHeader(options: GenerateOptions): GenerateHeader {
     promptLogprobs: [...(options.promptLogprobs ?? [])],
     forcedTokens: [...(options.forcedTokens ?? [])],
   };
+}
+
+/** Unset where none of it is given: with dense prefill it would be refused. */
+function sparseField({
+  tilesPerBlock,
+  denseBelowTokens,
+  gamma,
+}: GenerateOptions): Pick<GenerateHeader, 'sparsePrefill'> {
+  const given = {
+    ...(tilesPerBlock === undefined ? {} : { tilesPerBlock }),
+    ...(denseBelowTokens === undefined ? {} : { denseBelowTokens }),
+    ...(gamma === undefined ? {} : { gamma }),
+  };
+  return Object.keys(given).length === 0 ? {} : { sparsePrefill: given };
 }
 
 const PREFILL_POLICIES = {

@@ -7,7 +7,7 @@ import { scoreAnswer } from '../score/score.js';
 import type { EvalCluster } from './eval-cluster.js';
 import { inParallel } from './in-parallel.js';
 import { isSessionGone } from './patience.js';
-import type { EvalPolicy } from './policies.js';
+import { type EvalPolicy, policyOptions } from './policies.js';
 import type { PromptHalves } from './prompt-halves.js';
 import { runTurn, type Turn } from './run-turn.js';
 import type { Turnstile } from './turnstile.js';
@@ -170,8 +170,9 @@ class DocumentAsker {
     return turns.pass(async () => {
       if (this.#failure !== null) throw this.#failure;
       const { sessionId } = await cluster.fork(baseSessionId, KEEP_FORK_MS);
-      const options = { ...this.#options(0, question), continueSessionId: sessionId };
-      return runTurn(cluster, options, ids);
+      // Thresholds are the document's own: a turn that continues it may not name them again.
+      const { tilesPerBlock: _, ...options } = this.#options(0, question);
+      return runTurn(cluster, { ...options, continueSessionId: sessionId }, ids);
     });
   }
 
@@ -180,10 +181,9 @@ class DocumentAsker {
   }
 
   #options(promptTokens: number, question: EvalQuestion | null = null): GenerateOptions {
-    const { prefillPolicy, cachePolicy } = this.policy;
     return {
       model: this.run.cluster.model,
-      ...{ prefillPolicy, cachePolicy },
+      ...policyOptions(this.policy),
       ...(promptTokens === 0 ? {} : { maxPromptTokens: promptTokens }),
       maxNewTokens: question?.maxNewTokens ?? 1,
       ignoreEos: question === null,

@@ -3,7 +3,7 @@ import type { Routers } from '../../rpc/routers.js';
 import type { ServedModel } from '../../rpc/served-model.js';
 import { probeIds } from './check-tokenizer.js';
 import type { EvalCluster } from './eval-cluster.js';
-import type { EvalPolicy } from './policies.js';
+import { type EvalPolicy, policyOptions } from './policies.js';
 import type { PromptHalves } from './prompt-halves.js';
 import { runTurn } from './run-turn.js';
 
@@ -50,12 +50,11 @@ export async function checkPolicies(
   halves: PromptHalves,
 ): Promise<void> {
   const ids = await probeIds(halves);
-  for (const { prefillPolicy, cachePolicy } of policies) {
+  for (const policy of policies) {
     const { model } = cluster;
     const options = {
       model,
-      prefillPolicy,
-      cachePolicy,
+      ...policyOptions(policy),
       maxNewTokens: 1,
       maxPromptTokens: ids.length,
     };

@@ -1,21 +1,20 @@
 import type { CachePolicy, PrefillPolicy } from '../../../domain/policy.js';
 import { ServingError } from '../../../domain/serving-error.js';
+import type { GenerateOptions } from '../../rpc/to-header.js';
 
 /** What a run's samples are served by; its name is a column of the tables. */
 export interface EvalPolicy {
   readonly name: string;
   readonly prefillPolicy: PrefillPolicy;
   readonly cachePolicy: CachePolicy;
+  /** Most key tiles of a query block; null: the cluster's default. */
+  readonly tilesPerBlock: number | null;
 }
 
-/** Each name changes one side of `dense`. */
-const SIDES: Readonly<Record<string, Partial<Omit<EvalPolicy, 'name'>>>> = {
-  dense: {},
-  minference: { prefillPolicy: 'minference' },
-  flexprefill: { prefillPolicy: 'flexprefill' },
-  shadowkv: { cachePolicy: 'shadowkv' },
-  locret: { cachePolicy: 'locret' },
-};
+const PREFILLS: readonly PrefillPolicy[] = ['dense', 'minference', 'flexprefill'];
+const CACHES: readonly CachePolicy[] = ['full', 'shadowkv', 'locret'];
+/** `minference@32`: with 32 key tiles a query block. */
+const WITH_TILES = /^(minference|flexprefill)@([1-9]\d{0,4})$/;
 
 /**
  * What a side is compared with: a window of the same cost. A-shape (first and last blocks of each row)
@@ -38,41 +37,67 @@ export function controlsOf(policies: readonly string[]): Record<string, string> 
   const pairs = policies.flatMap((policy) => {
     const control = policy
       .split('+')
-      .map((word) => (Object.hasOwn(CONTROL_OF, word) ? CONTROL_OF[word] : word))
+      .map((word) => controlOf(word))
       .join('+');
     return control === policy ? [] : [[policy, control] as const];
   });
   return Object.fromEntries(pairs);
 }
 
+/** A window of as many tiles: `a-shape@32` for `minference@32`. */
+function controlOf(word: string): string {
+  const [base = word, ...tiles] = word.split('@');
+  const control = Object.hasOwn(CONTROL_OF, base) ? CONTROL_OF[base] : undefined;
+  return control === undefined ? word : [control, ...tiles].join('@');
+}
+
 /** Whether a policy is a control on each side that it changes. */
 export function isControl(policy: string): boolean {
-  return policy.split('+').every((word) => CONTROLS.has(word));
+  const changed = policy.split('+').filter((word) => word !== 'dense' && word !== 'full');
+  const isOne = (word: string): boolean => CONTROLS.has(word.split('@', 1)[0] ?? word);
+  return changed.length > 0 && changed.every(isOne);
 }
 
 /**
- * `dense`, or names joined by `+` that change different sides: `minference+shadowkv`.
+ * `dense`, or one name for prefill and one for the cache: `minference+shadowkv`, `dense+full`. What is
+ * not named is dense, or full.
  * @throws ServingError POLICY_NOT_AVAILABLE naming what there is
  */
 export function toPolicy(name: string): EvalPolicy {
-  const policy = { name, prefillPolicy: 'dense', cachePolicy: 'full' } as const;
-  const sides = name.split('+').map((word) => {
-    const side = Object.hasOwn(SIDES, word) ? SIDES[word] : undefined;
-    if (side !== undefined) return side;
-    if (CONTROLS.has(word))
-      throw refused(`the control "${word}" comes with the first sparse policy`);
-    throw refused(`there is no policy "${word}"`);
-  });
-  const changed = sides.flatMap((side) => Object.keys(side));
-  if (new Set(changed).size < Math.max(changed.length, sides.length > 1 ? sides.length : 0)) {
-    throw refused(`"${name}" says twice how one side is served`);
+  const sides = name.split('+').map(toSide);
+  for (const side of ['prefillPolicy', 'cachePolicy'] as const) {
+    if (sides.filter((named) => side in named).length > 1) {
+      throw refused(`"${name}" says twice how one side is served`);
+    }
   }
-  return Object.assign({ ...policy }, ...sides) as EvalPolicy;
+  const plain = { prefillPolicy: 'dense', cachePolicy: 'full', tilesPerBlock: null } as const;
+  return Object.assign({ name, ...plain }, ...sides) as EvalPolicy;
+}
+
+/** What a turn asks for to be served by a policy. */
+export function policyOptions({
+  prefillPolicy,
+  cachePolicy,
+  tilesPerBlock,
+}: EvalPolicy): Pick<GenerateOptions, 'prefillPolicy' | 'cachePolicy' | 'tilesPerBlock'> {
+  return { prefillPolicy, cachePolicy, ...(tilesPerBlock === null ? {} : { tilesPerBlock }) };
+}
+
+function toSide(word: string): Partial<EvalPolicy> {
+  const cachePolicy = CACHES.find((cache) => cache === word);
+  if (cachePolicy !== undefined) return { cachePolicy };
+  const [, base = word, tiles] = WITH_TILES.exec(word) ?? [];
+  const prefillPolicy = PREFILLS.find((prefill) => prefill === base);
+  if (prefillPolicy !== undefined) {
+    return { prefillPolicy, ...(tiles === undefined ? {} : { tilesPerBlock: Number(tiles) }) };
+  }
+  if (CONTROLS.has(word)) throw refused(`the control "${word}" is not served yet`);
+  throw refused(`there is no policy "${word}"`);
 }
 
 function refused(what: string): ServingError {
   return new ServingError(
     'POLICY_NOT_AVAILABLE',
-    `${what}; give ${Object.keys(SIDES).join(', ')}, or one for prefill and one for the cache as minference+shadowkv`,
+    `${what}; give ${[...PREFILLS, ...CACHES].join(', ')}, or one for prefill and one for the cache as minference+shadowkv; minference@32 has 32 key tiles a query block`,
   );
 }

@@ -8,7 +8,7 @@ export function finishedEvent(text: string): AnswerEvent {
       ...{ finishReason: 'length', promptTokens: 1, cachedTokens: 0, completionTokens: 1 },
       ...{ timeToFirstTokenMs: 1, prefillMs: 1, decodeMs: 1, segmentBytes: 0, privateBytes: 0 },
       ...{ prefillPolicy: 'dense', cachePolicy: 'full', workerIds: [], decodeId: 'd' },
-      ...{ promptReran: false, keptUntilUnixMs: null },
+      ...{ promptReran: false, keptUntilUnixMs: null, sparsePrefill: null },
     },
   };
 }

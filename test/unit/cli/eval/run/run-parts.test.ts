@@ -30,8 +30,19 @@ describe('Policies', () => {
     assert.deepEqual(sides('dense'), ['dense', 'full']);
     assert.deepEqual(sides('flexprefill'), ['flexprefill', 'full']);
     assert.deepEqual(sides('locret'), ['dense', 'locret']);
+    assert.deepEqual(sides('dense+full'), ['dense', 'full']);
+    assert.deepEqual(sides('minference+full'), ['minference', 'full']);
+    assert.deepEqual(sides('locret+dense'), ['dense', 'locret']);
     assert.deepEqual(sides('minference+shadowkv'), ['minference', 'shadowkv']);
     assert.equal(toPolicy('minference+shadowkv').name, 'minference+shadowkv');
+  });
+
+  test('may say how many key tiles a query block has', () => {
+    assert.equal(toPolicy('minference').tilesPerBlock, null);
+    assert.deepEqual(toPolicy('minference@32+shadowkv'), {
+      ...{ name: 'minference@32+shadowkv', prefillPolicy: 'minference' },
+      ...{ cachePolicy: 'shadowkv', tilesPerBlock: 32 },
+    });
   });
 
   test('that are unknown, or say one side twice, are refused', () => {
@@ -41,7 +52,11 @@ describe('Policies', () => {
       'toString',
       'minference+',
       'shadowkv+locret',
-      'dense+locret',
+      'dense+minference',
+      'full+dense+full',
+      'dense@32',
+      'minference@0',
+      'minference@',
     ]) {
       assert.throws(() => toPolicy(name), { code: 'POLICY_NOT_AVAILABLE' }, name);
     }
