@@ -1,0 +1,169 @@
+import assert from '../support/assert.js';
+import { status } from '@grpc/grpc-js';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import type { SparseReport__Output } from '../../proto/gen/longshadow/router/v1/SparseReport.js';
+import { startTestCluster, type TestCluster } from '../support/cluster.js';
+import { type Answer, exchange, generate, idParts } from '../support/generate.js';
+import { needleSample } from '../support/needle-samples.js';
+
+/** 8,192 ids: the dense threshold leaves all chunks but the rows of the tail sparse. */
+const { prompt, answer } = needleSample(1);
+const NEEDLE_LAYERS = 6;
+const MINFERENCE = {
+  prefillPolicy: 'PREFILL_POLICY_MINFERENCE',
+  sparsePrefill: { denseBelowTokens: 512, tilesPerBlock: 32 },
+} as const;
+
+describe('a session with minference prefill', () => {
+  let cluster: TestCluster;
+  let sparse: Answer;
+  before(async () => {
+    cluster = await startTestCluster({ ROUTER_SPARSE_GUARD_INTERVAL: '1' });
+    const header = { ...MINFERENCE, maxNewTokens: answer.length, keepSessionMs: 60_000 };
+    sparse = await generate(cluster.client, header, idParts(prompt));
+  });
+  after(async () => {
+    await cluster.stop();
+  });
+
+  const reportOf = ({ finished }: Answer): SparseReport__Output | null =>
+    finished.report?.sparsePrefill ?? null;
+
+  test('answers as dense attention does', () => {
+    assert.deepEqual(sparse.ids, answer);
+  });
+
+  test('says its thresholds when it is accepted', () => {
+    const accepted = sparse.events[0]?.accepted;
+    assert.equal(accepted?.prefillPolicy, 'PREFILL_POLICY_MINFERENCE');
+    assert.equal(accepted.sparsePrefill?.tilesPerBlock, 32);
+    assert.equal(accepted.sparsePrefill.denseBelowTokens, 512);
+    assert.match(accepted.sparsePrefill.patternsSha256, /^[0-9a-f]{64}$/);
+  });
+
+  test('reports how few keys it attended to, at what price, and how far off it was', () => {
+    const report = reportOf(sparse);
+    assert.ok(report);
+    assert.equal(Number(report.sparseTokens), prompt.length);
+    assert.deepEqual([Number(report.denseTokens), Number(report.reusedTokens)], [0, 0]);
+    assert.ok(report.densities.length > 0);
+    for (const { pattern, density, attendedKeys, causalKeys } of report.densities) {
+      assert.ok(density > 0 && density < 0.95, `${pattern}: ${density}`);
+      assert.ok(Number(attendedKeys) < Number(causalKeys), pattern);
+    }
+    assert.ok(report.selectionShare > 0 && report.selectionShare < 1);
+    assert.ok(Number(report.attentionMicros) > 0);
+    assert.ok(Number(report.guardBlocks) > 0);
+    assert.ok(report.guardErrorMean > 0 && report.guardErrorMean <= report.guardErrorMax);
+    assert.ok(report.guardErrorMean < 0.5, `${report.guardErrorMean}`);
+  });
+
+  test('shares its chunks with an equal prompt of equal thresholds, and with no other', async () => {
+    const same = await generate(
+      cluster.client,
+      { ...MINFERENCE, maxNewTokens: answer.length },
+      idParts(prompt),
+    );
+    assert.deepEqual(same.ids, answer);
+    const cached = Number(same.finished.usage?.cachedTokens);
+    assert.ok(cached > 0);
+    const report = reportOf(same);
+    assert.equal(Number(report?.reusedTokens), cached);
+    assert.equal(Number(report?.sparseTokens), prompt.length - cached);
+    const sparsePrefill = { ...MINFERENCE.sparsePrefill, tilesPerBlock: 33 };
+    for (const header of [{ ...MINFERENCE, sparsePrefill }, {}]) {
+      const other = await generate(
+        cluster.client,
+        { ...header, maxNewTokens: answer.length },
+        idParts(prompt),
+      );
+      assert.deepEqual(other.ids, answer);
+      assert.equal(Number(other.finished.usage?.cachedTokens), 0);
+    }
+  });
+
+  test('keeps its thresholds in later turns, which may not name others', async () => {
+    const header = {
+      ...{ model: 'needle', continueSessionId: sparse.sessionId, maxNewTokens: 1 },
+      keepSessionMs: 60_000,
+    };
+    await assert.rejects(
+      exchange(cluster.client, [
+        { header: { ...header, ...MINFERENCE } },
+        { part: { tokenIds: { ids: [5] } } },
+      ]),
+      { code: status.INVALID_ARGUMENT, details: /^BAD_REQUEST: sparse_prefill must be unset/ },
+    );
+    const turn = Array.from({ length: 5_000 }, (_, index) => prompt[index] ?? 0);
+    const long = await generate(cluster.client, header, idParts(turn));
+    assert.equal(long.finished.report?.prefillPolicy, 'PREFILL_POLICY_MINFERENCE');
+    const report = reportOf(long);
+    assert.equal(report?.thresholds?.tilesPerBlock, 32);
+    assert.ok(Number(report.sparseTokens) >= turn.length);
+    assert.equal(Number(report.reusedTokens), Number(long.finished.usage?.cachedTokens));
+  });
+
+  test('is dense, and says so, where the prompt is shorter than the threshold', async () => {
+    const header = { prefillPolicy: 'PREFILL_POLICY_MINFERENCE', maxNewTokens: 1 } as const;
+    const short = await generate(cluster.client, header, idParts(prompt.slice(0, 1_000)));
+    const report = reportOf(short);
+    assert.equal(report?.thresholds?.denseBelowTokens, 8_192);
+    assert.deepEqual([Number(report.sparseTokens), Number(report.denseTokens)], [0, 1_000]);
+    assert.deepEqual(report.densities, []);
+  });
+});
+
+describe('pattern files of a cluster', () => {
+  let folder: string;
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'longshadow-e2e-patterns-'));
+  });
+  after(() => {
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  function write(name: string, text: string): string {
+    const path = join(folder, name);
+    writeFileSync(path, text);
+    return path;
+  }
+
+  test('that differ between router and worker end a session that needs them', async () => {
+    const workers = write('workers.json', JSON.stringify(layers({ '0': 8 })));
+    const cluster = await startTestCluster(
+      {},
+      { memberEnvironment: (role) => (role === 'worker' ? { WORKER_PATTERNS_FILE: workers } : {}) },
+    );
+    try {
+      const dense = await generate(cluster.client, { maxNewTokens: 1 }, idParts([1, 2, 3]));
+      assert.equal(dense.ids.length, 1);
+      await assert.rejects(
+        generate(cluster.client, { ...MINFERENCE, maxNewTokens: 1 }, idParts([1, 2, 3])),
+        { code: status.DATA_LOSS, details: /the pattern files of router and worker differ/ },
+      );
+    } finally {
+      await cluster.stop();
+    }
+  });
+
+  test('that are malformed, or of another model, stop the start, saying what to change', async () => {
+    const wrong = write('wrong.json', '[{"3": ["vertical_and_slash", -1, 100, 0]}]');
+    await assert.rejects(startTestCluster({}, { patternsFile: wrong }), {
+      code: 'MODEL_INVALID',
+      message: /wrong\.json: layer 0, head 3, a: must be a whole number from 0/,
+    });
+    const foreign = write('foreign.json', '[{"0": ["stream_llm", 64, 512, 0]}]');
+    await assert.rejects(startTestCluster({}, { patternsFile: foreign }), {
+      code: 'MODEL_INVALID',
+      message: /foreign\.json: has 1 layers, and the model has \d+; choose the file/,
+    });
+  });
+});
+
+/** A pattern file of the embedded model whose first layer has these tiles. */
+function layers(tiles: Readonly<Record<string, number>>): unknown[] {
+  return [{ tiles }, ...Array.from({ length: NEEDLE_LAYERS - 1 }, () => ({}))];
+}
