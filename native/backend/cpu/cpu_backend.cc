@@ -6,6 +6,8 @@
 #include "attention.h"
 #include "cpu_context.h"
 #include "cpu_features.h"
+#include "key_selection.h"
+#include "line_estimate.h"
 #include "longshadow/error.h"
 #include "matmul.h"
 #include "rope.h"
@@ -23,7 +25,9 @@ class CpuBackend : public Backend {
         matmul_(context_),
         rope_(context_),
         attention_(context_),
-        sparse_attention_(context_) {}
+        sparse_attention_(context_),
+        estimator_(context_),
+        selector_(context_, estimator_) {}
 
   std::string_view Name() const override { return "cpu"; }
   std::string_view InstructionSet() const override { return context_.kernels.name; }
@@ -63,22 +67,25 @@ class CpuBackend : public Backend {
     attention_.Run(q, shape, geometry, layer, sequences, out);
   }
 
-  void EstimateLines(ConstMatrixView, const AttentionShape&, const KvGeometry&, std::int32_t,
-                     const SequenceRows&, std::span<const std::int32_t>,
-                     std::span<const LineScores>) override {
-    throw Error(ErrorCode::kUnsupported, "sparse prefill");
+  void EstimateLines(ConstMatrixView q, const AttentionShape& shape, const KvGeometry& geometry,
+                     std::int32_t layer, const SequenceRows& rows,
+                     std::span<const std::int32_t> heads,
+                     std::span<const LineScores> scores) override {
+    estimator_.Run(q, shape, geometry, layer, rows, heads, scores);
   }
-  std::unique_ptr<SparseSelection> SelectKeys(ConstMatrixView, const AttentionShape&,
-                                              const KvGeometry&, std::int32_t, const SequenceRows&,
-                                              std::span<const HeadBudget>,
+  std::unique_ptr<SparseSelection> SelectKeys(ConstMatrixView q, const AttentionShape& shape,
+                                              const KvGeometry& geometry, std::int32_t layer,
+                                              const SequenceRows& chunk,
+                                              std::span<const HeadBudget> budgets,
                                               const FlexOptions&) override {
-    throw Error(ErrorCode::kUnsupported, "sparse prefill");
+    return selector_.Select(q, shape, geometry, layer, chunk, budgets);
   }
-  std::unique_ptr<SparseSelection> UploadSelection(const KeySelection&, std::int32_t) override {
-    throw Error(ErrorCode::kUnsupported, "sparse prefill");
+  std::unique_ptr<SparseSelection> UploadSelection(const KeySelection& selection,
+                                                   std::int32_t query_heads) override {
+    return cpu::UploadSelection(selection, query_heads);
   }
-  void IndexRows(SparseSelection&, std::int64_t, std::int64_t) override {
-    throw Error(ErrorCode::kUnsupported, "sparse prefill");
+  void IndexRows(SparseSelection& selection, std::int64_t position, std::int64_t rows) override {
+    cpu::IndexRows(selection, position, rows);
   }
   void SparseAttention(ConstMatrixView q, const AttentionShape& shape, const KvGeometry& geometry,
                        std::int32_t layer, const SequenceRows& rows, SparseSelection& selection,
@@ -101,6 +108,8 @@ class CpuBackend : public Backend {
   cpu::RopeRunner rope_;
   cpu::AttentionRunner attention_;
   cpu::SparseAttentionRunner sparse_attention_;
+  cpu::LineEstimator estimator_;
+  cpu::KeySelector selector_;
 };
 
 }  // namespace

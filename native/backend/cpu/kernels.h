@@ -88,6 +88,35 @@ struct DecodeArgs {
   void* scratch = nullptr;  // DecodeScratchBytes, 64-byte aligned
 };
 
+/// Masses of columns and diagonals for the last rows of a chunk: one query head over one span of
+/// keys. The distance of row i and key c is position + i - c.
+struct EstimateArgs {
+  const void* q = nullptr;    // first row, this head: [rows][head_dim]
+  std::int64_t q_stride = 0;  // elements between rows
+  bool q_bf16 = false;
+  bool kv_bf16 = false;
+  std::int32_t head_dim = 0;
+  float scale = 0;
+  std::int64_t position = 0;  // of the first row
+  std::int32_t rows = 0;      // 1..kBlockRows
+  std::byte* const* k_pages = nullptr;
+  std::int64_t plane_offset = 0;
+  std::int64_t key_begin = 0;  // a multiple of a page
+  std::int64_t key_end = 0;
+  /// estimate_weights writes [64] each: a number near the largest score * scale * log2(e), and the
+  /// sum of 2^(score - max) over the span. A NaN in q or a key: in the sum.
+  float* max = nullptr;
+  float* sum = nullptr;
+  /// estimate_lines reads [64]: -log2 of the sum over all keys of 2^score; -1e30: no row.
+  const float* shift = nullptr;
+  float* vertical = nullptr;  // [position + rows], written at the span's keys
+  float* slash = nullptr;     // [position + rows], written at row 0's distances to those keys
+  /// [64]: the span's part of the next larger distances, which the span before it writes to slash.
+  /// Null: there is none before it, and they go to slash.
+  float* edge = nullptr;
+  void* scratch = nullptr;  // estimate_scratch_bytes, 64-byte aligned
+};
+
 /// One row of rope: cos and sin are [half] and hold the attention factor already.
 struct RopeRowArgs {
   const float* cos = nullptr;
@@ -132,6 +161,9 @@ struct Kernels {
   void (*sparse)(const SparseArgs& args);
   std::int64_t (*decode_scratch_bytes)(std::int32_t head_dim, std::int32_t queries);
   void (*decode)(const DecodeArgs& args);
+  std::int64_t (*estimate_scratch_bytes)(std::int32_t head_dim);
+  void (*estimate_weights)(const EstimateArgs& args);
+  void (*estimate_lines)(const EstimateArgs& args);
 };
 
 const Kernels& Avx2Kernels();

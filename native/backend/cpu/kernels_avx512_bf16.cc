@@ -6,6 +6,7 @@
 #include "decode_f32_kernel.h"
 #include "gemm_kernels.h"
 #include "kernels.h"
+#include "line_estimate_kernel.h"
 #include "math_kernels.h"
 #include "prefill_bf16_kernel.h"
 #include "prefill_f32_kernel.h"
@@ -49,6 +50,9 @@ constexpr Kernels kKernels = {
     .sparse = SparseBf16,
     .decode_scratch_bytes = DecodeBytes,
     .decode = DecodeF32,
+    .estimate_scratch_bytes = EstimateBytes,
+    .estimate_weights = EstimateWeights,
+    .estimate_lines = EstimateLines,
 };
 
 }  // namespace

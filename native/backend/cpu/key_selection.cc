@@ -1,0 +1,88 @@
+// Heads that are estimated take turns, a few at a time: their scores are 8 bytes for each key and
+// head, 8 MiB a head at a million keys. Each head then chooses its lines on one thread.
+#include "key_selection.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace longshadow::cpu {
+namespace {
+
+/// Heads estimated together: a whole number for each thread, and at least 4.
+std::int64_t HeadsTogether(std::int64_t threads) { return threads * ((4 + threads - 1) / threads); }
+
+}  // namespace
+
+void KeySelector::ChooseByEstimate(ConstMatrixView q, const AttentionShape& shape,
+                                   const KvGeometry& geometry, std::int32_t layer,
+                                   const SequenceRows& chunk, std::span<const HeadBudget> budgets,
+                                   std::span<const std::int32_t> estimated,
+                                   KeySelection& selection) {
+  const std::int64_t rows = std::min(kEstimateRows, chunk.rows);
+  const std::int64_t before = chunk.rows - rows;
+  const SequenceRows last{chunk.row_begin + before, rows, chunk.position + before, chunk.pages};
+  const auto keys = static_cast<std::size_t>(chunk.position + chunk.rows);
+  const auto together = static_cast<std::size_t>(HeadsTogether(context_.pool.threads()));
+  for (std::size_t begin = 0; begin < estimated.size(); begin += together) {
+    const auto heads = estimated.subspan(begin, std::min(together, estimated.size() - begin));
+    auto* memory = reinterpret_cast<float*>(
+        scores_.Reserve(static_cast<std::int64_t>(heads.size() * 2 * keys * sizeof(float))));
+    std::vector<LineScores> scores;
+    for (std::size_t i = 0; i < heads.size(); ++i) {
+      scores.push_back({{memory + 2 * i * keys, keys}, {memory + (2 * i + 1) * keys, keys}});
+    }
+    estimator_.Run(q, shape, geometry, layer, last, heads, scores);
+    context_.pool.Run(static_cast<std::int64_t>(heads.size()), [&](std::int64_t i, std::int32_t) {
+      const auto at = static_cast<std::size_t>(i);
+      const auto head = static_cast<std::size_t>(heads[at]);
+      selection.heads[head] = ChooseLines(scores[at].vertical, scores[at].slash, budgets[head]);
+    });
+  }
+}
+
+std::unique_ptr<SparseSelection> KeySelector::Select(ConstMatrixView q, const AttentionShape& shape,
+                                                     const KvGeometry& geometry, std::int32_t layer,
+                                                     const SequenceRows& chunk,
+                                                     std::span<const HeadBudget> budgets) {
+  Require(static_cast<std::int64_t>(budgets.size()) == shape.query_heads,
+          "SelectKeys: one budget a query head");
+  Require(chunk.rows > 0 && chunk.position >= 0 && chunk.position % kBlockTokens == 0,
+          "SelectKeys: a chunk begins at a multiple of 64 and has rows");
+  CheckBudgets(budgets);
+  const std::int64_t keys = chunk.position + chunk.rows;
+  KeySelection selection{chunk.position, chunk.rows, {}};
+  selection.heads.resize(budgets.size());
+  std::vector<std::int32_t> estimated;
+  for (std::size_t h = 0; h < budgets.size(); ++h) {
+    switch (budgets[h].pattern) {
+      case HeadPattern::kDense:
+        break;
+      case HeadPattern::kAShape:
+        selection.heads[h] = AShapeSelection(budgets[h], keys);
+        break;
+      case HeadPattern::kVerticalSlash:
+        estimated.push_back(static_cast<std::int32_t>(h));
+        break;
+      case HeadPattern::kBlockSparse:
+        throw Error(ErrorCode::kUnsupported, "cpu backend: the pattern block-sparse");
+      case HeadPattern::kFlex:
+        throw Error(ErrorCode::kUnsupported, "cpu backend: the pattern flex");
+    }
+  }
+  ChooseByEstimate(q, shape, geometry, layer, chunk, budgets, estimated, selection);
+  return std::make_unique<HostSelection>(std::move(selection));
+}
+
+std::unique_ptr<SparseSelection> UploadSelection(const KeySelection& selection,
+                                                 std::int32_t query_heads) {
+  CheckSelection(selection, query_heads);
+  return std::make_unique<HostSelection>(selection);
+}
+
+void IndexRows(SparseSelection& selection, std::int64_t position, std::int64_t rows) {
+  auto* host = dynamic_cast<HostSelection*>(&selection);
+  Require(host != nullptr, "IndexRows: another backend's selection");
+  host->index = BuildIndex(host->keys, position, rows);
+}
+
+}  // namespace longshadow::cpu
