@@ -54,7 +54,12 @@ std::mt19937_64 TestGenerator() {
 }
 
 float Normal(std::mt19937_64& generator) {
-  return std::normal_distribution<float>(0.0F, 1.0F)(generator);
+  const std::uint64_t bits = generator();
+  const std::uint64_t sum =
+      (bits & 0xffff) + (bits >> 16 & 0xffff) + (bits >> 32 & 0xffff) + (bits >> 48);
+  constexpr float kMean = 2.0F * 65535.0F;
+  constexpr float kDeviation = 37837.2F;  // 65536 sqrt(4 / 12)
+  return (static_cast<float>(sum) - kMean) / kDeviation;
 }
 
 Matrix::Matrix(DType dtype, std::int64_t rows, std::int64_t cols, std::int64_t padding)

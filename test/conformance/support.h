@@ -18,6 +18,8 @@ std::uint64_t Seed();
 /// A generator that depends on the run's seed and the name of the current test.
 std::mt19937_64 TestGenerator();
 
+/// About normal, mean 0 and variance 1: the sum of four uniform numbers, all from one draw. Most of
+/// the suite's time would go into a better one.
 float Normal(std::mt19937_64& generator);
 
 /// A matrix on the heap with room between rows (filled with NaN, to be left alone).
