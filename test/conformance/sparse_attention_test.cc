@@ -208,8 +208,7 @@ TEST_P(SparseAttentionTest, HeadsInAnotherOrderGiveTheSameBits) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, SparseAttentionTest, testing::Values("reference"),
-                         [](const auto& backend_info) { return backend_info.param; });
+LONGSHADOW_ON_EVERY_BACKEND(SparseAttentionTest);
 
 }  // namespace
 }  // namespace longshadow::conformance
