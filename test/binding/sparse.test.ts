@@ -1,0 +1,192 @@
+import assert from '../support/assert.js';
+import { after, before, test } from 'node:test';
+import * as native from '../../native/ts/index.js';
+import {
+  chunkRequest,
+  decodeGreedily,
+  ENGINE_OPTIONS,
+  ignoreProgress,
+  needleSamples,
+  newKey,
+  TemporaryStore,
+} from './native-fixture.js';
+
+const [short] = needleSamples();
+assert.ok(short);
+const promptEnd = short.answer_positions[0] ?? 0;
+const store = new TemporaryStore();
+let engine: native.EngineHandle;
+let heads: number;
+
+before(async () => {
+  engine = await native.openEngine({ ...ENGINE_OPTIONS, threads: 2 });
+  const info = native.engineInfo(engine);
+  heads = info.layers * info.queryHeads;
+});
+after(async () => {
+  await native.closeEngine(engine);
+  store.remove();
+});
+
+const DENSE = [0, 0, 0, 0];
+const A_SHAPE = [1, 64, 256, 0];
+const VERTICAL_SLASH = [2, 500, 700, 12];
+
+/** Every head has the same budget. */
+function policy(
+  budget: readonly number[],
+  changes: Partial<native.SparsePolicy> = {},
+): native.SparsePolicy {
+  return {
+    denseBelowTokens: 0,
+    budgets: Float64Array.from(Array.from({ length: heads }, () => budget).flat()),
+    gamma: 0.95,
+    tau: 0.1,
+    minTiles: 8,
+    guardInterval: 0,
+    ...changes,
+  };
+}
+
+/** Prefills the short sample in two chunks; the results, and the greedy answer. */
+async function run(sparse: native.SparsePolicy | null) {
+  const key = newKey();
+  const session = native.openPrefillSession(engine, store.handle, key, sparse);
+  const results = [];
+  for (const [begin, end] of [
+    [0, 1024],
+    [1024, promptEnd],
+  ] as const) {
+    const denseFromToken = Math.max(begin, promptEnd - 128);
+    const request = chunkRequest(short?.ids ?? [], begin, end, { denseFromToken });
+    results.push(await native.prefillChunk(session, request, ignoreProgress));
+  }
+  const handOff = await native.sealPrefillSession(session);
+  const decode = await native.openDecodeSession(engine, store.handle, key, handOff);
+  const answer = await decodeGreedily(engine, decode, short?.answer_positions.length ?? 0);
+  await native.closeDecodeSession(decode);
+  await native.closePrefillSession(session);
+  return { results, answer };
+}
+
+const sum = (numbers: Float64Array): number => numbers.reduce((a, b) => a + b, 0);
+
+test('a dense session reports no sparse work', async () => {
+  const { results } = await run(null);
+  for (const { sparse } of results) {
+    assert.deepEqual(sparse, {
+      attendedKeys: new Float64Array(5),
+      causalKeys: new Float64Array(5),
+      estimateMicros: 0,
+      indexMicros: 0,
+      attentionMicros: 0,
+      guardBlocks: 0,
+      guardErrorSum: 0,
+      guardErrorMax: 0,
+    });
+  }
+});
+
+test('a sparse session answers, and reports keys by pattern, times and the guard', async () => {
+  const { results, answer } = await run(policy(VERTICAL_SLASH, { guardInterval: 1 }));
+  assert.deepEqual(
+    answer,
+    short.answer_positions.map((position) => short.ids[position]),
+  );
+  for (const { sparse, attentionMicros } of results) {
+    const [attended, causal] = [sparse.attendedKeys, sparse.causalKeys];
+    assert.ok(sum(attended) > 0 && sum(attended) < sum(causal));
+    assert.equal(attended[2], sum(attended), 'all of it by vertical-slash heads');
+    assert.equal(causal[2], sum(causal));
+    const parts = sparse.estimateMicros + sparse.indexMicros + sparse.attentionMicros;
+    assert.ok(parts > 0 && parts <= attentionMicros);
+    assert.equal(sparse.guardBlocks, heads / native.engineInfo(engine).queryHeads);
+    assert.ok(sparse.guardErrorMax > 0 && sparse.guardErrorMax <= sparse.guardErrorSum);
+  }
+});
+
+test('the policy is copied at the opening', async () => {
+  const reference = await run(policy(A_SHAPE));
+  const changing = policy(A_SHAPE);
+  const session = native.openPrefillSession(engine, store.handle, newKey(), changing);
+  changing.budgets.fill(0);
+  const request = chunkRequest(short.ids, 0, 1024, { denseFromToken: promptEnd - 128 });
+  const { sparse } = await native.prefillChunk(session, request, ignoreProgress);
+  assert.deepEqual(sparse.attendedKeys, reference.results[0]?.sparse.attendedKeys);
+  await native.closePrefillSession(session);
+});
+
+test('chunks within the threshold, and policies of dense heads, are dense', async () => {
+  const dense = await run(null);
+  for (const same of [policy(A_SHAPE, { denseBelowTokens: promptEnd }), policy(DENSE)]) {
+    const { results, answer } = await run(same);
+    assert.deepEqual(answer, dense.answer);
+    assert.ok(results.every(({ sparse }) => sum(sparse.causalKeys) === 0));
+  }
+});
+
+test('dense rows from before the chunk on are refused', async () => {
+  const session = native.openPrefillSession(engine, store.handle, newKey(), policy(A_SHAPE));
+  await native.prefillChunk(session, chunkRequest(short.ids, 0, 512), ignoreProgress);
+  const request = chunkRequest(short.ids, 512, 1024, { denseFromToken: 511 });
+  await assert.rejects(native.prefillChunk(session, request, ignoreProgress), {
+    code: 'INVALID_ARGUMENT',
+    message: /dense_from is 511 but the chunk begins at 512/,
+  });
+  await native.closePrefillSession(session);
+});
+
+test('a policy that does not fit is refused at the opening with what to change', () => {
+  const fits = policy(VERTICAL_SLASH);
+  const budgetsWith = (index: number, value: number): Float64Array => {
+    const budgets = Float64Array.from(fits.budgets);
+    budgets[index] = value;
+    return budgets;
+  };
+  const wrong: [unknown, RegExp][] = [
+    [undefined, /sparse must be an object/],
+    [7, /sparse must be an object/],
+    [{}, /sparse\.denseBelowTokens/],
+    ...[-1, 0.5, NaN, '0', undefined].map((denseBelowTokens): [unknown, RegExp] => [
+      { ...fits, denseBelowTokens },
+      /sparse\.denseBelowTokens must be an integer in \[0, /,
+    ]),
+    [{ ...fits, budgets: [...fits.budgets] }, /sparse\.budgets must be a Float64Array/],
+    [{ ...fits, budgets: fits.budgets.subarray(1) }, /4 numbers a head .* got 95 numbers/],
+    [{ ...fits, budgets: fits.budgets.subarray(4) }, /6 layers x 4 query heads.* got 23/],
+    [{ ...fits, budgets: new Float64Array() }, /6 layers x 4 query heads.* got 0/],
+    [{ ...fits, budgets: budgetsWith(4, 5) }, /sparse\.budgets\[4\] must be a pattern in \[0, 4\]/],
+    [{ ...fits, budgets: budgetsWith(4, 256) }, /sparse\.budgets\[4\] must be a pattern/],
+    ...[-1, NaN, 0.5, Infinity, 2 ** 60].map((value): [unknown, RegExp] => [
+      { ...fits, budgets: budgetsWith(9, value) },
+      /sparse\.budgets must hold integers/,
+    ]),
+    [
+      { ...fits, budgets: Float64Array.from(fits.budgets, (_, i) => (i % 4 ? 0 : 1)) },
+      /layer 0: .*distances/,
+    ],
+    ...[0, -0.5, 1.5].map((gamma): [unknown, RegExp] => [
+      { ...fits, gamma },
+      /gamma must be .*\(0, 1\]/,
+    ]),
+    ...[NaN, undefined, '1'].map((gamma): [unknown, RegExp] => [
+      { ...fits, gamma },
+      /sparse\.gamma must be a finite number/,
+    ]),
+    [{ ...fits, tau: -0.1 }, /tau must be/],
+    [{ ...fits, tau: Infinity }, /sparse\.tau must be a finite number/],
+    [{ ...fits, minTiles: -1 }, /sparse\.minTiles/],
+    [{ ...fits, guardInterval: -1 }, /sparse\.guardInterval/],
+    [{ ...fits, guardInterval: 2 ** 31 }, /sparse\.guardInterval/],
+  ];
+  const files = store.status().files;
+  for (const [sparse, message] of wrong) {
+    assert.throws(
+      () =>
+        native.openPrefillSession(engine, store.handle, newKey(), sparse as native.SparsePolicy),
+      { name: 'NativeError', code: 'INVALID_ARGUMENT', message },
+      String(message),
+    );
+  }
+  assert.equal(store.status().files, files);
+});
