@@ -25,7 +25,22 @@ export interface RemainingPrefill {
   readonly nextToken: number;
   /** Prompt length. */
   readonly totalTokens: number;
+  /** Null: dense. */
+  readonly sparse: SparseLaw | null;
 }
+
+/** What bounds sparse attention: thresholds of the session's policy. */
+export interface SparseLaw {
+  readonly denseBelowTokens: number;
+  readonly tilesPerBlock: number;
+}
+
+const TILE_KEYS = 64;
+/**
+ * The estimate's share of dense attention: two passes of scores, without values, for 64 queries of a
+ * chunk. Chunks of 8,192 tokens stand for all.
+ */
+const ESTIMATE_SHARE = 64 / 8_192;
 
 /** Below this share, elapsed time says nothing about a chunk yet. */
 const MIN_SHARE = 0.05;
@@ -43,15 +58,17 @@ export function attentionPairs({ beginToken, endToken }: TokenRange): number {
 }
 
 /**
- * Milliseconds to the end of prefill, by the cost law of exact attention: a chunk costs
- * `linear * tokens + quadratic * (pairs + DIAGONAL_KEYS * tokens)`. Both factors are ratios of sums
+ * Milliseconds to the end of prefill, by the cost law of attention: a chunk costs
+ * `linear * tokens + quadratic * (pairs + DIAGONAL_KEYS * tokens)`, where a query of a sparse chunk has
+ * as many pairs as its tiles hold keys. Both factors are ratios of sums
  * over this session's finished chunks, so a long chunk weighs more than a short one. The result is
  * stretched by what the finished chunks waited for other sessions.
  *
  * @returns null while nothing is known: no chunk finished, and the running one is not the last
  */
 export function remainingPrefillMs(prefill: RemainingPrefill): number | null {
-  const { finished, running, nextToken, totalTokens } = prefill;
+  const { finished, running, nextToken, totalTokens, sparse } = prefill;
+  const attentionWork = (range: TokenRange): number => workOf(range, sparse);
   const ahead: TokenRange = { beginToken: Math.min(nextToken, totalTokens), endToken: totalTokens };
   if (finished.length === 0) {
     const onlyThisIsLeft = running !== null && ahead.beginToken === ahead.endToken;
@@ -72,6 +89,14 @@ export function remainingPrefillMs(prefill: RemainingPrefill): number | null {
   return ((runningMicros + cost(ahead)) * stretch) / 1000;
 }
 
-function attentionWork(range: TokenRange): number {
-  return attentionPairs(range) + DIAGONAL_KEYS * (range.endToken - range.beginToken);
+/** In (query, key) pairs. */
+function workOf(range: TokenRange, sparse: SparseLaw | null): number {
+  const { beginToken, endToken } = range;
+  const denseEnd = Math.min(endToken, Math.max(beginToken, sparse?.denseBelowTokens ?? Infinity));
+  const denseTokens = denseEnd - beginToken;
+  const dense = attentionPairs({ beginToken, endToken: denseEnd }) + DIAGONAL_KEYS * denseTokens;
+  if (sparse === null || denseEnd === endToken) return dense;
+  const pairs = attentionPairs({ beginToken: denseEnd, endToken });
+  const attended = (endToken - denseEnd) * (sparse.tilesPerBlock * TILE_KEYS + DIAGONAL_KEYS);
+  return dense + Math.min(pairs, attended) + ESTIMATE_SHARE * pairs;
 }

@@ -341,6 +341,7 @@ export class PrefillJobs {
           totalTokens === null
             ? null
             : remainingPrefillMs({
+                sparse: record.policy.sparse,
                 finished: session.finished,
                 running,
                 nextToken: endToken,

@@ -1,6 +1,7 @@
 import assert from '../../support/assert.js';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { planPrefillChunks } from '../../../services/domain/plan-prefill-chunks.js';
 import {
   attentionPairs,
   type ChunkWork,
@@ -47,7 +48,13 @@ test('the estimate after a tenth of the prompt is within 25 % when chunks stray 
         const truthMs = chunks.slice(tenth).reduce((sum, c) => sum + c.engineMicros, 0) / 1000;
         const finished = chunks.slice(0, tenth);
         const nextToken = finished.at(-1)?.endToken ?? 0;
-        const guessMs = remainingPrefillMs({ finished, running: null, nextToken, totalTokens });
+        const guessMs = remainingPrefillMs({
+          finished,
+          running: null,
+          nextToken,
+          totalTokens,
+          sparse: null,
+        });
         assert.ok(guessMs !== null);
         assert.ok(Math.abs(guessMs - truthMs) <= 0.25 * truthMs, `${guessMs} vs ${truthMs}`);
       },
@@ -63,6 +70,7 @@ test('the work that the running chunk has done is not ahead any more', () => {
     running,
     nextToken: 2 * CHUNK_TOKENS,
     totalTokens: 3 * CHUNK_TOKENS,
+    sparse: null,
   });
   const truthMs = ((chunks[1]?.engineMicros ?? NaN) / 2 + (chunks[2]?.engineMicros ?? NaN)) / 1000;
   assert.ok(Math.abs((guessMs ?? NaN) - truthMs) < 1e-6 * truthMs);
@@ -71,7 +79,10 @@ test('the work that the running chunk has done is not ahead any more', () => {
 test('waiting for other sessions stretches the estimate', () => {
   const alone = run(2 * CHUNK_TOKENS, 10, 1e-3, () => 1).slice(0, 1);
   const shared = alone.map((work) => ({ ...work, wallMicros: 3 * work.engineMicros }));
-  const ahead = { running: null, nextToken: CHUNK_TOKENS, totalTokens: 2 * CHUNK_TOKENS };
+  const ahead = {
+    ...{ running: null, nextToken: CHUNK_TOKENS, totalTokens: 2 * CHUNK_TOKENS },
+    sparse: null,
+  };
   const aloneMs = remainingPrefillMs({ ...ahead, finished: alone }) ?? NaN;
   const sharedMs = remainingPrefillMs({ ...ahead, finished: shared }) ?? NaN;
   assert.ok(Math.abs(sharedMs - 3 * aloneMs) < 1e-6 * sharedMs);
@@ -79,11 +90,34 @@ test('waiting for other sessions stretches the estimate', () => {
 
 test('without a finished chunk only the last chunk has an estimate, from its own pace', () => {
   const running = { beginToken: 0, endToken: 900, share: 0.25, elapsedMicros: 1_000_000 };
-  const only = { finished: [], running, nextToken: 900 };
+  const only = { finished: [], running, nextToken: 900, sparse: null };
   assert.equal(remainingPrefillMs({ ...only, totalTokens: 900 }), 3000);
   assert.equal(remainingPrefillMs({ ...only, totalTokens: 5000 }), null);
   const early = { ...running, share: 0.01 };
   assert.equal(remainingPrefillMs({ ...only, running: early, totalTokens: 900 }), null);
+});
+
+test('a sparse prompt is foretold by the keys that its tiles hold', () => {
+  const sparse = { denseBelowTokens: 8_192, tilesPerBlock: 64 };
+  const totalTokens = 1_000_000;
+  const chunks = planPrefillChunks(totalTokens, 'cpu').map((range): ChunkWork => {
+    const tokens = range.endToken - range.beginToken;
+    const isDense = range.endToken <= sparse.denseBelowTokens;
+    const estimate = isDense ? 0 : 64 * range.endToken;
+    const attended = isDense ? attentionPairs(range) : tokens * sparse.tilesPerBlock * 64;
+    const attentionMicros = 1e-3 * (attended + DIAGONAL_KEYS * tokens + estimate);
+    const engineMicros = attentionMicros + 10 * tokens;
+    return { ...range, attentionMicros, engineMicros, wallMicros: engineMicros };
+  });
+  for (const share of [0.02, 0.1, 0.5, 0.9]) {
+    const count = chunks.findIndex(({ endToken }) => endToken >= share * totalTokens) + 1;
+    const finished = chunks.slice(0, count);
+    const nextToken = finished.at(-1)?.endToken ?? 0;
+    const guessMs = remainingPrefillMs({ finished, running: null, nextToken, totalTokens, sparse });
+    const truthMs = chunks.slice(count).reduce((sum, c) => sum + c.engineMicros, 0) / 1000;
+    const error = Math.abs((guessMs ?? NaN) - truthMs) / truthMs;
+    assert.ok(error <= 0.25, `after ${String(share)}: off by ${String(error)}`);
+  }
 });
 
 test("the embedded model's own chunk times are foretold after a tenth", () => {
@@ -107,7 +141,13 @@ test("the embedded model's own chunk times are foretold after a tenth", () => {
   for (let count = 1; count < chunks.length; count++) {
     const finished = chunks.slice(0, count);
     const nextToken = count * CHUNK_TOKENS;
-    const guessMs = remainingPrefillMs({ finished, running: null, nextToken, totalTokens });
+    const guessMs = remainingPrefillMs({
+      finished,
+      running: null,
+      nextToken,
+      totalTokens,
+      sparse: null,
+    });
     const truthMs = chunks.slice(count).reduce((sum, c) => sum + c.engineMicros, 0) / 1000;
     const error = Math.abs((guessMs ?? NaN) - truthMs) / truthMs;
     assert.ok(error <= 0.25, `after ${String(count)} chunks: off by ${String(error)}`);
