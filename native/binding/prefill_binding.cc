@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -159,12 +160,14 @@ Napi::Value PrefillChunk(const Napi::CallbackInfo& info) {
 class PatternTrialJob final : public PrefillSessionJob {
  public:
   PatternTrialJob(Napi::Env env, SessionCall<PrefillState> call, Engine& engine,
-                  ChunkRequest request, std::vector<HeadBudget> candidates)
+                  ChunkRequest request, std::vector<HeadBudget> candidates,
+                  std::optional<TriedHead> shown)
       : PrefillSessionJob(env, std::move(call)),
         engine_(engine),
         request_(request.native),
         positions_(std::move(request.logprob_positions)),
-        candidates_(std::move(candidates)) {
+        candidates_(std::move(candidates)),
+        shown_(shown) {
     request_.logprob_positions = positions_;
     Keep(request.token_ids);
   }
@@ -172,7 +175,8 @@ class PatternTrialJob final : public PrefillSessionJob {
  private:
   void Execute() override {
     native().cancellation().ThrowIfCancelled();
-    result_ = engine_.TryPatterns(native(), request_, candidates_, FlexOptions{}, {});
+    const PatternTrialRequest trial{candidates_, FlexOptions{}, shown_};
+    result_ = engine_.TryPatterns(native(), request_, trial, {});
   }
   void Finished() override {
     if (!failed()) state().AddSegment(result_.segment);
@@ -184,19 +188,30 @@ class PatternTrialJob final : public PrefillSessionJob {
   PrefillChunkRequest request_;
   std::vector<std::int64_t> positions_;
   std::vector<HeadBudget> candidates_;
+  std::optional<TriedHead> shown_;
   PatternTrialResult result_;
 };
 
-/// tryPatterns(session, request, candidates): Promise<PatternTrialResult>
+/// Null for null.
+std::optional<TriedHead> TriedHeadFromJs(const Napi::Value& value) {
+  if (value.IsNull()) return std::nullopt;
+  const Napi::Object js = ObjectFromJs(value, "shown");
+  return TriedHead{Int32FromJs(js.Get("layer"), "shown.layer"),
+                   Int32FromJs(js.Get("head"), "shown.head"),
+                   IntegerFromJs(js.Get("candidate"), "shown.candidate", 0, kMaxSafeInteger)};
+}
+
+/// tryPatterns(session, request, candidates, shown): Promise<PatternTrialResult>
 Napi::Value TryPatterns(const Napi::CallbackInfo& info) {
   const auto state = HandleFromJs<PrefillState>(info[0]);
   ChunkRequest request = ChunkRequestFromJs(info[1]);
   std::vector<HeadBudget> candidates = BudgetsFromJs(info[2], "candidates");
+  const std::optional<TriedHead> shown = TriedHeadFromJs(info[3]);
   state->engine->environment()->RequireOpen();
   Engine& engine = state->engine->engine();
   return Queue(state->engine->thread(),
                std::make_unique<PatternTrialJob>(info.Env(), SessionCall(state), engine,
-                                                 std::move(request), std::move(candidates)));
+                                                 std::move(request), std::move(candidates), shown));
 }
 
 class SealJob final : public PrefillSessionJob {

@@ -1,5 +1,6 @@
 #include "to_js.h"
 
+#include <utility>
 #include <vector>
 
 namespace longshadow::binding {
@@ -87,6 +88,23 @@ Napi::Object SparseStatsToJs(Napi::Env env, const SparseStats& stats) {
   return js;
 }
 
+/// The keys of one head's query blocks; null where there is no index.
+Napi::Value IndexOrNullToJs(Napi::Env env, const SparseIndex& index) {
+  if (index.range_offsets.empty()) return env.Null();
+  std::vector<std::uint32_t> ends;
+  for (const KeyRange& range : index.ranges) {
+    ends.push_back(range.begin);
+    ends.push_back(range.end);
+  }
+  Napi::Object js = Napi::Object::New(env);
+  js.Set("beginToken", NumberToJs(env, index.position));
+  js.Set("rangeOffsets", CountsToJs(env, index.range_offsets));
+  js.Set("ranges", TypedArrayToJs<Napi::Uint32Array>(env, std::span(std::as_const(ends))));
+  js.Set("columnOffsets", CountsToJs(env, index.column_offsets));
+  js.Set("columns", TypedArrayToJs<Napi::Uint32Array>(env, std::span(index.columns)));
+  return js;
+}
+
 }  // namespace
 
 Napi::Object PrefillChunkResultToJs(Napi::Env env, const PrefillChunkResult& result) {
@@ -103,8 +121,10 @@ Napi::Object PrefillChunkResultToJs(Napi::Env env, const PrefillChunkResult& res
 Napi::Object PatternTrialResultToJs(Napi::Env env, const PatternTrialResult& result) {
   Napi::Object js = Napi::Object::New(env);
   js.Set("segment", SegmentInfoToJs(env, result.segment));
+  js.Set("rows", NumberToJs(env, result.rows));
   js.Set("errors", TypedArrayToJs<Napi::Float64Array>(env, std::span(result.errors)));
   js.Set("attendedKeys", CountsToJs(env, result.attended_keys));
+  js.Set("shown", IndexOrNullToJs(env, result.shown));
   return js;
 }
 

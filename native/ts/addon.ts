@@ -188,14 +188,40 @@ export interface SparseStats {
   guardErrorMax: number;
 }
 
+/** A query head under one of the candidates that are tried. */
+export interface TriedHead {
+  /** Of the stage. */
+  layer: number;
+  head: number;
+  candidate: number;
+}
+
+/** The keys of one head's query blocks of 64 rows, in CSR: runs of keys and single columns. */
+export interface HeadKeys {
+  /** First row of the first query block. */
+  beginToken: number;
+  /** [query blocks + 1], in ranges. */
+  rangeOffsets: Float64Array;
+  /** [ranges][2]: first key, and one past the last, which may lie past a row of the block. */
+  ranges: Uint32Array;
+  /** [query blocks + 1]. */
+  columnOffsets: Float64Array;
+  columns: Uint32Array;
+}
+
 export interface PatternTrialResult {
   segment: SegmentInfo;
+  /** Rows that were compared: the chunk's that would be sparse in serving. */
+  rows: number;
   /**
-   * [layers][query heads][candidates]: relative L2 error of attention's output, summed over rows.
+   * [layers][query heads][candidates]: relative L2 error of attention's output, summed over the
+   * compared rows.
    */
   errors: Float64Array;
   /** As errors: keys that the query blocks attended to (64 queries that see 128 keys count 128). */
   attendedKeys: Float64Array;
+  /** Of the head that was asked for; null for none. */
+  shown: HeadKeys | null;
 }
 
 export interface SamplingParameters {
@@ -270,12 +296,14 @@ export interface Addon {
   ): Promise<PrefillChunkResult>;
   /**
    * A dense chunk beside which candidate patterns are tried for every query head; never used in serving.
-   * candidates: budgets as SparsePolicy has them, [candidates][4].
+   * Rows from denseFromToken on are not compared.
+   * candidates: budgets as SparsePolicy has them, [candidates][4]. shown: whose keys are wanted, or null.
    */
   tryPatterns(
     session: PrefillSessionHandle,
     request: PrefillChunkRequest,
     candidates: Float64Array,
+    shown: TriedHead | null,
   ): Promise<PatternTrialResult>;
   /** The hand-off: self-describing, with length, CRC32C and fingerprint. */
   sealPrefillSession(session: PrefillSessionHandle): Promise<Uint8Array>;

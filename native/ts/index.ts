@@ -8,6 +8,7 @@ import type {
   PrefillSessionHandle,
   SessionKey,
   SparsePolicy,
+  TriedHead,
   ValueStoreHandle,
 } from './addon.js';
 import { toNativeError } from './errors.js';
@@ -66,8 +67,13 @@ export const prefillChunk = asynchronous(
   ) => addon.prefillChunk(session, request, onProgress),
 );
 export const tryPatterns = asynchronous(
-  (addon, session: PrefillSessionHandle, request: PrefillChunkRequest, candidates: Float64Array) =>
-    addon.tryPatterns(session, request, candidates),
+  (
+    addon,
+    session: PrefillSessionHandle,
+    request: PrefillChunkRequest,
+    candidates: Float64Array,
+    shown: TriedHead | null,
+  ) => addon.tryPatterns(session, request, candidates, shown),
 );
 export const sealPrefillSession = asynchronous((addon, session: PrefillSessionHandle) =>
   addon.sealPrefillSession(session),

@@ -71,14 +71,31 @@ struct PrefillChunkResult {
   SparseStats sparse;  // zeros for a dense chunk
 };
 
+/// A query head under one of the candidates that are tried.
+struct TriedHead {
+  std::int32_t layer = 0;  // of the stage
+  std::int32_t head = 0;
+  std::int64_t candidate = 0;
+};
+
+/// Patterns to try on a chunk.
+struct PatternTrialRequest {
+  std::span<const HeadBudget> candidates;
+  FlexOptions flex;
+  std::optional<TriedHead> shown;  // whose keys are wanted
+};
+
 /// What candidate patterns would do to a chunk, compared with dense attention.
 struct PatternTrialResult {
   SegmentInfo segment;
+  /// Rows that were compared: the chunk's that would be sparse in serving.
+  std::int64_t rows = 0;
   /// [layers][query heads][candidates]: |sparse - dense| / |dense| of a row's attention output, L2
-  /// over the head's elements, summed over the chunk's rows.
+  /// over the head's elements, summed over the compared rows.
   std::vector<double> errors;
   /// As errors: keys that the query blocks attended to, summed (SparseSelection::AttendedKeys).
   std::vector<std::int64_t> attended_keys;
+  SparseIndex shown;  // of the compared rows, one head; empty where none was asked for
 };
 
 /// One session's part of a decode step.
@@ -141,12 +158,12 @@ class Engine {
                                           const ProgressCallback& progress) = 0;
 
   /// As PrefillChunk, dense, with each candidate tried for every query head on the side: for
-  /// `longshadow patterns search`. request.sparse and logprob_positions must be unset; the chunk
-  /// has more than 4 rows after its last multiple of 64. kInvalidArgument for wrong budgets.
+  /// `longshadow patterns`. Rows from request.dense_from on are not compared. request.sparse and
+  /// logprob_positions must be unset. kInvalidArgument for wrong budgets or a head that is not
+  /// there.
   virtual PatternTrialResult TryPatterns(PrefillSession& session,
                                          const PrefillChunkRequest& request,
-                                         std::span<const HeadBudget> candidates,
-                                         const FlexOptions& flex,
+                                         const PatternTrialRequest& trial,
                                          const ProgressCallback& progress) = 0;
 
   /// One step for the whole batch. Results in order of `items`. If it throws, every session is as

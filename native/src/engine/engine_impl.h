@@ -29,7 +29,7 @@ class EngineImpl final : public Engine {
   PrefillChunkResult PrefillChunk(PrefillSession& session, const PrefillChunkRequest& request,
                                   const ProgressCallback& progress) override;
   PatternTrialResult TryPatterns(PrefillSession& session, const PrefillChunkRequest& request,
-                                 std::span<const HeadBudget> candidates, const FlexOptions& flex,
+                                 const PatternTrialRequest& trial,
                                  const ProgressCallback& progress) override;
   std::vector<DecodeItemResult> DecodeStep(std::span<const DecodeItem> items) override;
   std::vector<float> AppendLogits(DecodeSession& session, std::span<const std::uint32_t> token_ids,

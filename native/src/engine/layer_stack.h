@@ -15,10 +15,10 @@
 
 namespace longshadow {
 
-/// Patterns to try on a chunk.
+/// Patterns to try on a chunk's rows before `end`, a multiple of kBlockTokens or the chunk's end.
 struct TrialRows {
-  std::span<const HeadBudget> candidates;
-  const FlexOptions& flex;
+  const PatternTrialRequest& trial;
+  std::int64_t end = 0;
 };
 
 /// The decoder layers of a model on a backend. Nothing it keeps grows with the rows of a run.
@@ -40,7 +40,7 @@ class LayerStack {
   std::int64_t RunSparse(const MatrixView& residual, StackSequence& sequence,
                          const SparseRows& sparse, const ProgressCallback& progress,
                          SparseStats& stats);
-  /// As Run, for one sequence: dense, with the candidates tried on all of its rows.
+  /// As Run, for one sequence: dense, with the candidates tried on its rows before rows.end.
   void RunTrial(const MatrixView& residual, StackSequence& sequence, const TrialRows& rows,
                 const ProgressCallback& progress, PatternTrialResult& result);
 

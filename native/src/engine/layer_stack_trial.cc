@@ -8,8 +8,7 @@ void LayerStack::RunTrial(const MatrixView& residual, StackSequence& sequence,
                           const TrialRows& rows, const ProgressCallback& progress,
                           PatternTrialResult& result) {
   const std::vector<RowBlock> blocks = CutIntoBlocks({&sequence.rows, 1}, block_rows_);
-  PatternTrial trial(backend_, shape_, geometry_, query_.dtype(), rows.candidates, rows.flex,
-                     sequence, result);
+  PatternTrial trial(backend_, shape_, geometry_, query_.dtype(), rows, sequence, result);
   ProgressMeter meter(static_cast<double>(blocks.size()) * geometry_.layers, progress);
   const std::span<StackSequence> sequences(&sequence, 1);
   for (std::int32_t layer = 0; layer < geometry_.layers && !sequence.error; ++layer) {

@@ -4,15 +4,12 @@
 #include <string>
 
 #include "engine/engine_impl.h"
+#include "engine/pattern_trial.h"
 #include "engine/sparse_policy.h"
 #include "longshadow/error.h"
-#include "longshadow/sparse_selection.h"
 
 namespace longshadow {
 namespace {
-
-/// Sparse attention takes more than 4 rows of a block.
-constexpr std::int64_t kLeastTrialRows = 5;
 
 const float* Row(const MatrixView& matrix, std::int64_t row) {
   return static_cast<const float*>(matrix.data) + row * matrix.stride;
@@ -109,25 +106,18 @@ PrefillChunkResult EngineImpl::PrefillChunk(PrefillSession& session,
 
 PatternTrialResult EngineImpl::TryPatterns(PrefillSession& session,
                                            const PrefillChunkRequest& request,
-                                           std::span<const HeadBudget> candidates,
-                                           const FlexOptions& flex,
+                                           const PatternTrialRequest& trial,
                                            const ProgressCallback& progress) {
   CheckPrefillRequest(session, request);
-  CheckBudgets(candidates);
+  CheckTrial(trial, info_);
   if (request.sparse != nullptr || !request.logprob_positions.empty()) {
     throw Error(ErrorCode::kInvalidArgument,
                 "a chunk on which patterns are tried is dense and has no log-probabilities");
   }
-  const auto rest = static_cast<std::int64_t>(request.token_ids.size()) % kBlockTokens;
-  if (rest > 0 && rest < kLeastTrialRows) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "a chunk on which patterns are tried has " + std::to_string(kLeastTrialRows) +
-                    " tokens or more after its last multiple of 64, got " + std::to_string(rest));
-  }
   PatternTrialResult result;
   result.segment =
       RunChunk(session, request, [&](const MatrixView& residual, StackSequence& sequence) {
-        layers_.RunTrial(residual, sequence, {candidates, flex}, progress, result);
+        layers_.RunTrial(residual, sequence, {trial, ChoosingRowsEnd(request)}, progress, result);
         if (sequence.error) throw *sequence.error;
       });
   return result;

@@ -66,6 +66,11 @@ void CheckSparsePolicy(const SparsePolicy& policy, const EngineInfo& info) {
 std::int64_t SparseRowsEnd(const PrefillChunkRequest& request) {
   const std::int64_t end = request.begin + static_cast<std::int64_t>(request.token_ids.size());
   if (request.sparse == nullptr || end <= request.sparse->dense_below_tokens) return request.begin;
+  return ChoosingRowsEnd(request);
+}
+
+std::int64_t ChoosingRowsEnd(const PrefillChunkRequest& request) {
+  const std::int64_t end = request.begin + static_cast<std::int64_t>(request.token_ids.size());
   const std::int64_t dense_from = request.dense_from / kBlockTokens * kBlockTokens;
   if (dense_from < end) return std::max(dense_from, request.begin);
   const std::int64_t rest = end % kBlockTokens;

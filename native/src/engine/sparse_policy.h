@@ -13,6 +13,9 @@ namespace longshadow {
 /// the chunk's end.
 std::int64_t SparseRowsEnd(const PrefillChunkRequest& request);
 
+/// As SparseRowsEnd of a chunk that is sparse, whatever its policy.
+std::int64_t ChoosingRowsEnd(const PrefillChunkRequest& request);
+
 /// The budgets of one layer of the stage: one a query head.
 std::span<const HeadBudget> LayerBudgets(const SparsePolicy& policy, std::int32_t layer,
                                          std::int32_t query_heads);

@@ -1,49 +1,53 @@
-// The native benchmark: one JSON line a case. Kernels are held against this machine's peaks,
-// measured in the same run and interleaved with them; the best of the peaks and the median of the
-// kernels count. `best_ratio` is of the best kernel: what is left of it on a machine that others
-// use.
+// The native benchmark: one JSON line a case. Kernels are held against this
+// machine's peaks, measured in the same run and interleaved with them; the best
+// of the peaks and the median of the kernels count. `best_ratio` is of the best
+// kernel: what is left of it on a machine that others use.
 //
-//   npm run bench:native              all cases
-//   ... -- matmul | prefill | decode  some of them
+//   npm run bench:native                         all cases
+//   ... -- matmul | prefill | decode | estimate  some of them
 #include <sched.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstring>
 #include <functional>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "longshadow/backend.h"
+#include "test/bench/native/estimate_bench.h"
 #include "test/bench/native/peaks.h"
+#include "test/bench/native/random_cache.h"
 
 namespace longshadow::bench {
 namespace {
 
-double Seconds(const std::function<void()>& work) {
+double Seconds(const std::function<void()> &work) {
   const auto begin = std::chrono::steady_clock::now();
   work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin)
+      .count();
 }
 
 /// Cores that this process may run on: what `taskset` leaves.
 std::int32_t UsableCores() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  return sched_getaffinity(0, sizeof(set), &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
+  return sched_getaffinity(0, sizeof(set), &set) == 0
+             ? std::max(1, CPU_COUNT(&set))
+             : 1;
 }
 
 struct Measured {
-  double seconds = 0;       // median
-  double best_seconds = 0;  // least
-  double peak = 0;          // best
+  double seconds = 0;      // median
+  double best_seconds = 0; // least
+  double peak = 0;         // best
 };
 
 /// Alternates the kernel and its peak, after one unmeasured run of the kernel.
-Measured Interleave(int repeats, const std::function<void()>& kernel,
-                    const std::function<double()>& peak) {
+Measured Interleave(int repeats, const std::function<void()> &kernel,
+                    const std::function<double()> &peak) {
   kernel();
   std::vector<double> times;
   Measured result;
@@ -59,45 +63,49 @@ Measured Interleave(int repeats, const std::function<void()>& kernel,
 
 /// Memory of a backend.
 class Memory {
- public:
-  Memory(Backend& backend, std::int64_t bytes)
+public:
+  Memory(Backend &backend, std::int64_t bytes)
       : backend_(backend), data_(backend.Allocate(bytes)) {}
   ~Memory() { backend_.Free(data_); }
-  Memory(const Memory&) = delete;
-  Memory& operator=(const Memory&) = delete;
-  void* data() const { return data_; }
+  Memory(const Memory &) = delete;
+  Memory &operator=(const Memory &) = delete;
+  void *data() const { return data_; }
 
- private:
-  Backend& backend_;
-  void* data_;
+private:
+  Backend &backend_;
+  void *data_;
 };
 
 class Bench {
- public:
+public:
   Bench()
-      : threads_(UsableCores()),
-        backend_(MakeBackend("cpu", threads_)),
+      : threads_(UsableCores()), backend_(MakeBackend("cpu", threads_)),
         isa_(backend_->InstructionSet()) {}
 
   void MatMuls();
   void Prefills();
   void Decodes();
+  void Estimates() { TimeEstimates(*backend_); }
 
- private:
-  void Report(const std::string& name, const std::string& shape, const char* unit, double work,
-              const Measured& m, double target) const {
+private:
+  void Report(const std::string &name, const std::string &shape,
+              const char *unit, double work, const Measured &m,
+              double target) const {
     std::printf(
-        "{\"name\":\"%s\",\"shape\":\"%s\",\"%s\":%.1f,\"peak\":%.1f,\"ratio\":%.3f,"
+        "{\"name\":\"%s\",\"shape\":\"%s\",\"%s\":%.1f,\"peak\":%.1f,\"ratio\":"
+        "%.3f,"
         "\"best_ratio\":%.3f,\"target\":%.2f,\"isa\":\"%s\",\"threads\":%d}\n",
-        name.c_str(), shape.c_str(), unit, work / m.seconds, m.peak, work / m.seconds / m.peak,
-        work / m.best_seconds / m.peak, target, isa_.c_str(), threads_);
+        name.c_str(), shape.c_str(), unit, work / m.seconds, m.peak,
+        work / m.seconds / m.peak, work / m.best_seconds / m.peak, target,
+        isa_.c_str(), threads_);
     std::fflush(stdout);
   }
   double Peak() const { return PeakGflops(isa_.c_str(), threads_, 1); }
   std::vector<BFloat16> Random(std::int64_t count, float scale) {
     std::vector<BFloat16> values(static_cast<std::size_t>(count));
     std::uniform_real_distribution<float> uniform(-scale, scale);
-    for (BFloat16& v : values) v = BFloat16::FromFloat(uniform(generator_));
+    for (BFloat16 &v : values)
+      v = BFloat16::FromFloat(uniform(generator_));
     return values;
   }
   Measured MatMul(std::int64_t rows, std::int64_t out, std::int64_t in);
@@ -114,21 +122,23 @@ Measured Bench::MatMul(std::int64_t rows, std::int64_t out, std::int64_t in) {
   const std::vector<BFloat16> w = Random(out * in, 1);
   const std::vector<BFloat16> x = Random(rows * in, 1);
   // As the engine has it: aligned, which a vector's elements are not.
-  const Memory y(*backend_, rows * out * static_cast<std::int64_t>(sizeof(float)));
-  const auto packed =
-      backend_->Pack(ConstMatrixView(w.data(), DType::kBF16, out, in, in), DType::kBF16);
+  const Memory y(*backend_,
+                 rows * out * static_cast<std::int64_t>(sizeof(float)));
+  const auto packed = backend_->Pack(
+      ConstMatrixView(w.data(), DType::kBF16, out, in, in), DType::kBF16);
   return Interleave(
       15,
       [&] {
-        backend_->MatMul(ConstMatrixView(x.data(), DType::kBF16, rows, in, in), *packed,
-                         {y.data(), DType::kF32, rows, out, out}, false);
+        backend_->MatMul(ConstMatrixView(x.data(), DType::kBF16, rows, in, in),
+                         *packed, {y.data(), DType::kF32, rows, out, out},
+                         false);
       },
       [&] { return Peak(); });
 }
 
 void Bench::MatMuls() {
   struct Shape {
-    const char* name;
+    const char *name;
     std::int64_t out, in;
   };
   constexpr Shape kShapes[] = {{"qkv", 768, 512},
@@ -139,7 +149,7 @@ void Bench::MatMuls() {
   for (const std::int64_t rows : {512, 2048}) {
     double flops = 0;
     Measured all;
-    for (const Shape& s : kShapes) {
+    for (const Shape &s : kShapes) {
       const Measured m = MatMul(rows, s.out, s.in);
       const double work = 2.0 * static_cast<double>(rows * s.out * s.in) / 1e9;
       flops += work;
@@ -147,32 +157,14 @@ void Bench::MatMuls() {
       all.best_seconds += m.best_seconds;
       all.peak = std::max(all.peak, m.peak);
       Report(std::string("matmul ") + s.name,
-             std::to_string(rows) + "x" + std::to_string(s.in) + "x" + std::to_string(s.out),
+             std::to_string(rows) + "x" + std::to_string(s.in) + "x" +
+                 std::to_string(s.out),
              "gflops", work, m, 0.9);
     }
-    Report("matmul all", std::to_string(rows) + " rows", "gflops", flops, all, 0.9);
+    Report("matmul all", std::to_string(rows) + " rows", "gflops", flops, all,
+           0.9);
   }
 }
-
-/// A cache of one layer and two kv heads with `keys` random positions.
-struct Cache {
-  Cache(const KvGeometry& geometry, std::int64_t keys, const std::vector<BFloat16>& random) {
-    const std::int64_t pages = (keys + kPageTokens - 1) / kPageTokens;
-    const auto bytes = static_cast<std::size_t>(pages * geometry.PageBytes());
-    memory.resize(2 * bytes);
-    for (std::size_t at = 0; at < memory.size();) {
-      const std::size_t part = std::min(memory.size() - at, random.size() * 2);
-      std::memcpy(memory.data() + at, random.data(), part);
-      at += part;
-    }
-    for (std::int64_t p = 0; p < pages; ++p) {
-      k.push_back(memory.data() + p * geometry.PageBytes());
-      v.push_back(memory.data() + bytes + static_cast<std::size_t>(p * geometry.PageBytes()));
-    }
-  }
-  std::vector<std::byte> memory;
-  std::vector<std::byte*> k, v;
-};
 
 constexpr std::int32_t kQueryHeads = 8;
 constexpr std::int32_t kKvHeads = 2;
@@ -189,36 +181,42 @@ void Bench::Prefill(std::int32_t head_dim, std::int64_t keys) {
   const Measured m = Interleave(
       keys > 65536 ? 5 : 11,
       [&] {
-        backend_->Attention(ConstMatrixView(q.data(), DType::kBF16, rows, columns, columns), shape,
-                            geometry, 0, sequence,
-                            {out.data(), DType::kBF16, rows, columns, columns});
+        backend_->Attention(
+            ConstMatrixView(q.data(), DType::kBF16, rows, columns, columns),
+            shape, geometry, 0, sequence,
+            {out.data(), DType::kBF16, rows, columns, columns});
       },
       [&] { return Peak(); });
-  // Causal pairs only: row r of the block sees keys - rows + r + 1 keys; 4 head_dim flops a pair.
-  const double pairs = static_cast<double>(rows) * static_cast<double>(keys - rows) +
-                       static_cast<double>(rows) * static_cast<double>(rows + 1) / 2;
+  // Causal pairs only: row r of the block sees keys - rows + r + 1 keys; 4
+  // head_dim flops a pair.
+  const double pairs =
+      static_cast<double>(rows) * static_cast<double>(keys - rows) +
+      static_cast<double>(rows) * static_cast<double>(rows + 1) / 2;
   const double work = pairs * kQueryHeads * 4 * head_dim / 1e9;
   Report("prefill attention hd" + std::to_string(head_dim),
-         std::to_string(rows) + " rows, " + std::to_string(keys) + " keys", "gflops", work, m,
-         head_dim == 64 ? 0.65 : 0.70);
+         std::to_string(rows) + " rows, " + std::to_string(keys) + " keys",
+         "gflops", work, m, head_dim == 64 ? 0.65 : 0.70);
 }
 
 void Bench::Prefills() {
   for (const std::int32_t head_dim : {64, 128}) {
-    for (const std::int64_t keys : {8192, 131072}) Prefill(head_dim, keys);
+    for (const std::int64_t keys : {8192, 131072})
+      Prefill(head_dim, keys);
   }
 }
 
-void Bench::Decode(std::int32_t head_dim, std::int64_t keys, std::int64_t batch) {
+void Bench::Decode(std::int32_t head_dim, std::int64_t keys,
+                   std::int64_t batch) {
   const KvGeometry geometry{1, kKvHeads, head_dim, DType::kBF16};
   const std::vector<BFloat16> random = Random(1 << 20, 1);
   const std::int64_t bytes = keys * geometry.BytesPerToken() * batch;
-  // As many caches as it takes to be far larger than the last-level cache, used in turn: a step
-  // of a real model touches every layer before it comes back.
+  // As many caches as it takes to be far larger than the last-level cache, used
+  // in turn: a step of a real model touches every layer before it comes back.
   constexpr std::int64_t kFootprint = std::int64_t{2} << 30;
   const std::int64_t sets = std::max<std::int64_t>(1, kFootprint / bytes);
   std::vector<Cache> caches;
-  for (std::int64_t i = 0; i < sets * batch; ++i) caches.emplace_back(geometry, keys, random);
+  for (std::int64_t i = 0; i < sets * batch; ++i)
+    caches.emplace_back(geometry, keys, random);
   const std::int64_t columns = kQueryHeads * head_dim;
   const std::vector<BFloat16> q = Random(batch * columns, 1);
   std::vector<BFloat16> out(q.size());
@@ -228,37 +226,46 @@ void Bench::Decode(std::int32_t head_dim, std::int64_t keys, std::int64_t batch)
     for (std::int64_t set = 0; set < sets; ++set) {
       std::vector<SequenceRows> sequences;
       for (std::int64_t b = 0; b < batch; ++b) {
-        const Cache& cache = caches[static_cast<std::size_t>(set * batch + b)];
+        const Cache &cache = caches[static_cast<std::size_t>(set * batch + b)];
         sequences.push_back({b, 1, keys - 1, {cache.k, cache.v}});
       }
-      backend_->Attention(ConstMatrixView(q.data(), DType::kBF16, batch, columns, columns), shape,
-                          geometry, 0, sequences,
-                          {out.data(), DType::kBF16, batch, columns, columns});
+      backend_->Attention(
+          ConstMatrixView(q.data(), DType::kBF16, batch, columns, columns),
+          shape, geometry, 0, sequences,
+          {out.data(), DType::kBF16, batch, columns, columns});
     }
   };
-  const Measured m = Interleave(5, all_sets, [&] { return dram.GbPerSecond(threads_, 1); });
+  const Measured m =
+      Interleave(5, all_sets, [&] { return dram.GbPerSecond(threads_, 1); });
   Report("decode attention hd" + std::to_string(head_dim),
-         "batch " + std::to_string(batch) + ", " + std::to_string(keys) + " keys", "gbps",
-         static_cast<double>(bytes * sets) / 1e9, m, 0.75);
+         "batch " + std::to_string(batch) + ", " + std::to_string(keys) +
+             " keys",
+         "gbps", static_cast<double>(bytes * sets) / 1e9, m, 0.75);
 }
 
 void Bench::Decodes() {
   for (const std::int32_t head_dim : {64, 128}) {
-    for (const std::int64_t batch : {1, 4}) Decode(head_dim, 131072, batch);
+    for (const std::int64_t batch : {1, 4})
+      Decode(head_dim, 131072, batch);
   }
 }
 
-}  // namespace
-}  // namespace longshadow::bench
+} // namespace
+} // namespace longshadow::bench
 
-int main(int argc, char** argv) {
+int main(int argc, char **argv) {
   const std::string wanted = argc > 1 ? argv[1] : "";
   try {
     longshadow::bench::Bench bench;
-    if (wanted.empty() || wanted == "matmul") bench.MatMuls();
-    if (wanted.empty() || wanted == "prefill") bench.Prefills();
-    if (wanted.empty() || wanted == "decode") bench.Decodes();
-  } catch (const std::exception& error) {
+    if (wanted.empty() || wanted == "matmul")
+      bench.MatMuls();
+    if (wanted.empty() || wanted == "prefill")
+      bench.Prefills();
+    if (wanted.empty() || wanted == "decode")
+      bench.Decodes();
+    if (wanted.empty() || wanted == "estimate")
+      bench.Estimates();
+  } catch (const std::exception &error) {
     std::fprintf(stderr, "native_bench: %s\n", error.what());
     return 1;
   }
