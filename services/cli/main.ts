@@ -7,6 +7,7 @@ import { addForkCommand } from './commands/fork.js';
 import { addGenerateCommand } from './commands/generate.js';
 import { addKeysCommand } from './commands/keys.js';
 import { addModelsCommand } from './commands/models-inspect.js';
+import { addPatternsCommand } from './commands/patterns.js';
 import { addResumeCommand } from './commands/resume.js';
 import { addStatusCommand } from './commands/status.js';
 import { addUpCommand } from './commands/up.js';
@@ -39,6 +40,7 @@ addEngineCommands(program);
 addDemoCommand(program);
 addEvalCommand(program);
 addBenchCommand(program);
+addPatternsCommand(program);
 
 // A reader that closes early (head, less) is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

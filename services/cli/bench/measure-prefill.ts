@@ -3,7 +3,6 @@ import {
   closeEngine,
   engineInfo,
   openEngine,
-  openValueStore,
   removeSessionFiles,
   type ComputeDtype,
   type EngineHandle,
@@ -15,11 +14,7 @@ import type { ResolvedSparsePolicy } from '../../domain/sparse-policy.js';
 import { nativeSparsePolicy } from '../../engine-host/native-sparse-policy.js';
 import { type LoadedPatterns, loadPatterns } from '../../platform/patterns/load-patterns.js';
 import { checkPatternShape } from '../../platform/patterns/parse-patterns.js';
-import {
-  createClusterDirectories,
-  defaultStoreBase,
-  removeClusterDirectories,
-} from '../cluster/cluster-directories.js';
+import { withOwnStore } from '../engine/own-store.js';
 import { benchLines, type BenchLine } from './bench-lines.js';
 import { benchPromptIds } from './bench-prompt.js';
 import {
@@ -83,9 +78,7 @@ async function inOwnStore(
   onChunk: (chunk: MeasuredChunk) => void,
 ): Promise<BenchLine[]> {
   const tokenIds = await benchPromptIds(bench.modelDirectory, bench.tokens);
-  const directories = createClusterDirectories(defaultStoreBase());
-  try {
-    const store = openValueStore(directories.store);
+  return withOwnStore(async (store) => {
     const sessionIds = policies.map(() => randomBytes(16).toString('hex'));
     const chunks: MeasuredChunk[] = [];
     const running = interleavedPrefill(engine, store, sessionIds, policies, tokenIds, CUT_RULE);
@@ -95,9 +88,7 @@ async function inOwnStore(
     }
     for (const sessionId of sessionIds) removeSessionFiles(store, sessionId);
     return benchLines(policies, chunks, bench.tokens, CUT_RULE);
-  } finally {
-    removeClusterDirectories(directories);
-  }
+  });
 }
 
 function measuredPolicy(
