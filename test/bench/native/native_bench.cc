@@ -26,23 +26,20 @@ namespace {
 double Seconds(const std::function<void()> &work) {
   const auto begin = std::chrono::steady_clock::now();
   work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin)
-      .count();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
 /// Cores that this process may run on: what `taskset` leaves.
 std::int32_t UsableCores() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  return sched_getaffinity(0, sizeof(set), &set) == 0
-             ? std::max(1, CPU_COUNT(&set))
-             : 1;
+  return sched_getaffinity(0, sizeof(set), &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
 }
 
 struct Measured {
-  double seconds = 0;      // median
-  double best_seconds = 0; // least
-  double peak = 0;         // best
+  double seconds = 0;       // median
+  double best_seconds = 0;  // least
+  double peak = 0;          // best
 };
 
 /// Alternates the kernel and its peak, after one unmeasured run of the kernel.
@@ -63,7 +60,7 @@ Measured Interleave(int repeats, const std::function<void()> &kernel,
 
 /// Memory of a backend.
 class Memory {
-public:
+ public:
   Memory(Backend &backend, std::int64_t bytes)
       : backend_(backend), data_(backend.Allocate(bytes)) {}
   ~Memory() { backend_.Free(data_); }
@@ -71,15 +68,16 @@ public:
   Memory &operator=(const Memory &) = delete;
   void *data() const { return data_; }
 
-private:
+ private:
   Backend &backend_;
   void *data_;
 };
 
 class Bench {
-public:
+ public:
   Bench()
-      : threads_(UsableCores()), backend_(MakeBackend("cpu", threads_)),
+      : threads_(UsableCores()),
+        backend_(MakeBackend("cpu", threads_)),
         isa_(backend_->InstructionSet()) {}
 
   void MatMuls();
@@ -87,25 +85,22 @@ public:
   void Decodes();
   void Estimates() { TimeEstimates(*backend_); }
 
-private:
-  void Report(const std::string &name, const std::string &shape,
-              const char *unit, double work, const Measured &m,
-              double target) const {
+ private:
+  void Report(const std::string &name, const std::string &shape, const char *unit, double work,
+              const Measured &m, double target) const {
     std::printf(
         "{\"name\":\"%s\",\"shape\":\"%s\",\"%s\":%.1f,\"peak\":%.1f,\"ratio\":"
         "%.3f,"
         "\"best_ratio\":%.3f,\"target\":%.2f,\"isa\":\"%s\",\"threads\":%d}\n",
-        name.c_str(), shape.c_str(), unit, work / m.seconds, m.peak,
-        work / m.seconds / m.peak, work / m.best_seconds / m.peak, target,
-        isa_.c_str(), threads_);
+        name.c_str(), shape.c_str(), unit, work / m.seconds, m.peak, work / m.seconds / m.peak,
+        work / m.best_seconds / m.peak, target, isa_.c_str(), threads_);
     std::fflush(stdout);
   }
   double Peak() const { return PeakGflops(isa_.c_str(), threads_, 1); }
   std::vector<BFloat16> Random(std::int64_t count, float scale) {
     std::vector<BFloat16> values(static_cast<std::size_t>(count));
     std::uniform_real_distribution<float> uniform(-scale, scale);
-    for (BFloat16 &v : values)
-      v = BFloat16::FromFloat(uniform(generator_));
+    for (BFloat16 &v : values) v = BFloat16::FromFloat(uniform(generator_));
     return values;
   }
   Measured MatMul(std::int64_t rows, std::int64_t out, std::int64_t in);
@@ -122,16 +117,14 @@ Measured Bench::MatMul(std::int64_t rows, std::int64_t out, std::int64_t in) {
   const std::vector<BFloat16> w = Random(out * in, 1);
   const std::vector<BFloat16> x = Random(rows * in, 1);
   // As the engine has it: aligned, which a vector's elements are not.
-  const Memory y(*backend_,
-                 rows * out * static_cast<std::int64_t>(sizeof(float)));
-  const auto packed = backend_->Pack(
-      ConstMatrixView(w.data(), DType::kBF16, out, in, in), DType::kBF16);
+  const Memory y(*backend_, rows * out * static_cast<std::int64_t>(sizeof(float)));
+  const auto packed =
+      backend_->Pack(ConstMatrixView(w.data(), DType::kBF16, out, in, in), DType::kBF16);
   return Interleave(
       15,
       [&] {
-        backend_->MatMul(ConstMatrixView(x.data(), DType::kBF16, rows, in, in),
-                         *packed, {y.data(), DType::kF32, rows, out, out},
-                         false);
+        backend_->MatMul(ConstMatrixView(x.data(), DType::kBF16, rows, in, in), *packed,
+                         {y.data(), DType::kF32, rows, out, out}, false);
       },
       [&] { return Peak(); });
 }
@@ -157,12 +150,10 @@ void Bench::MatMuls() {
       all.best_seconds += m.best_seconds;
       all.peak = std::max(all.peak, m.peak);
       Report(std::string("matmul ") + s.name,
-             std::to_string(rows) + "x" + std::to_string(s.in) + "x" +
-                 std::to_string(s.out),
+             std::to_string(rows) + "x" + std::to_string(s.in) + "x" + std::to_string(s.out),
              "gflops", work, m, 0.9);
     }
-    Report("matmul all", std::to_string(rows) + " rows", "gflops", flops, all,
-           0.9);
+    Report("matmul all", std::to_string(rows) + " rows", "gflops", flops, all, 0.9);
   }
 }
 
@@ -181,32 +172,28 @@ void Bench::Prefill(std::int32_t head_dim, std::int64_t keys) {
   const Measured m = Interleave(
       keys > 65536 ? 5 : 11,
       [&] {
-        backend_->Attention(
-            ConstMatrixView(q.data(), DType::kBF16, rows, columns, columns),
-            shape, geometry, 0, sequence,
-            {out.data(), DType::kBF16, rows, columns, columns});
+        backend_->Attention(ConstMatrixView(q.data(), DType::kBF16, rows, columns, columns), shape,
+                            geometry, 0, sequence,
+                            {out.data(), DType::kBF16, rows, columns, columns});
       },
       [&] { return Peak(); });
   // Causal pairs only: row r of the block sees keys - rows + r + 1 keys; 4
   // head_dim flops a pair.
-  const double pairs =
-      static_cast<double>(rows) * static_cast<double>(keys - rows) +
-      static_cast<double>(rows) * static_cast<double>(rows + 1) / 2;
+  const double pairs = static_cast<double>(rows) * static_cast<double>(keys - rows) +
+                       static_cast<double>(rows) * static_cast<double>(rows + 1) / 2;
   const double work = pairs * kQueryHeads * 4 * head_dim / 1e9;
   Report("prefill attention hd" + std::to_string(head_dim),
-         std::to_string(rows) + " rows, " + std::to_string(keys) + " keys",
-         "gflops", work, m, head_dim == 64 ? 0.65 : 0.70);
+         std::to_string(rows) + " rows, " + std::to_string(keys) + " keys", "gflops", work, m,
+         head_dim == 64 ? 0.65 : 0.70);
 }
 
 void Bench::Prefills() {
   for (const std::int32_t head_dim : {64, 128}) {
-    for (const std::int64_t keys : {8192, 131072})
-      Prefill(head_dim, keys);
+    for (const std::int64_t keys : {8192, 131072}) Prefill(head_dim, keys);
   }
 }
 
-void Bench::Decode(std::int32_t head_dim, std::int64_t keys,
-                   std::int64_t batch) {
+void Bench::Decode(std::int32_t head_dim, std::int64_t keys, std::int64_t batch) {
   const KvGeometry geometry{1, kKvHeads, head_dim, DType::kBF16};
   const std::vector<BFloat16> random = Random(1 << 20, 1);
   const std::int64_t bytes = keys * geometry.BytesPerToken() * batch;
@@ -215,8 +202,7 @@ void Bench::Decode(std::int32_t head_dim, std::int64_t keys,
   constexpr std::int64_t kFootprint = std::int64_t{2} << 30;
   const std::int64_t sets = std::max<std::int64_t>(1, kFootprint / bytes);
   std::vector<Cache> caches;
-  for (std::int64_t i = 0; i < sets * batch; ++i)
-    caches.emplace_back(geometry, keys, random);
+  for (std::int64_t i = 0; i < sets * batch; ++i) caches.emplace_back(geometry, keys, random);
   const std::int64_t columns = kQueryHeads * head_dim;
   const std::vector<BFloat16> q = Random(batch * columns, 1);
   std::vector<BFloat16> out(q.size());
@@ -229,42 +215,34 @@ void Bench::Decode(std::int32_t head_dim, std::int64_t keys,
         const Cache &cache = caches[static_cast<std::size_t>(set * batch + b)];
         sequences.push_back({b, 1, keys - 1, {cache.k, cache.v}});
       }
-      backend_->Attention(
-          ConstMatrixView(q.data(), DType::kBF16, batch, columns, columns),
-          shape, geometry, 0, sequences,
-          {out.data(), DType::kBF16, batch, columns, columns});
+      backend_->Attention(ConstMatrixView(q.data(), DType::kBF16, batch, columns, columns), shape,
+                          geometry, 0, sequences,
+                          {out.data(), DType::kBF16, batch, columns, columns});
     }
   };
-  const Measured m =
-      Interleave(5, all_sets, [&] { return dram.GbPerSecond(threads_, 1); });
+  const Measured m = Interleave(5, all_sets, [&] { return dram.GbPerSecond(threads_, 1); });
   Report("decode attention hd" + std::to_string(head_dim),
-         "batch " + std::to_string(batch) + ", " + std::to_string(keys) +
-             " keys",
-         "gbps", static_cast<double>(bytes * sets) / 1e9, m, 0.75);
+         "batch " + std::to_string(batch) + ", " + std::to_string(keys) + " keys", "gbps",
+         static_cast<double>(bytes * sets) / 1e9, m, 0.75);
 }
 
 void Bench::Decodes() {
   for (const std::int32_t head_dim : {64, 128}) {
-    for (const std::int64_t batch : {1, 4})
-      Decode(head_dim, 131072, batch);
+    for (const std::int64_t batch : {1, 4}) Decode(head_dim, 131072, batch);
   }
 }
 
-} // namespace
-} // namespace longshadow::bench
+}  // namespace
+}  // namespace longshadow::bench
 
 int main(int argc, char **argv) {
   const std::string wanted = argc > 1 ? argv[1] : "";
   try {
     longshadow::bench::Bench bench;
-    if (wanted.empty() || wanted == "matmul")
-      bench.MatMuls();
-    if (wanted.empty() || wanted == "prefill")
-      bench.Prefills();
-    if (wanted.empty() || wanted == "decode")
-      bench.Decodes();
-    if (wanted.empty() || wanted == "estimate")
-      bench.Estimates();
+    if (wanted.empty() || wanted == "matmul") bench.MatMuls();
+    if (wanted.empty() || wanted == "prefill") bench.Prefills();
+    if (wanted.empty() || wanted == "decode") bench.Decodes();
+    if (wanted.empty() || wanted == "estimate") bench.Estimates();
   } catch (const std::exception &error) {
     std::fprintf(stderr, "native_bench: %s\n", error.what());
     return 1;
