@@ -77,8 +77,8 @@ class CpuBackend : public Backend {
                                               const KvGeometry& geometry, std::int32_t layer,
                                               const SequenceRows& chunk,
                                               std::span<const HeadBudget> budgets,
-                                              const FlexOptions&) override {
-    return selector_.Select(q, shape, geometry, layer, chunk, budgets);
+                                              const FlexOptions& flex) override {
+    return selector_.Select(q, shape, geometry, layer, chunk, budgets, flex);
   }
   std::unique_ptr<SparseSelection> UploadSelection(const KeySelection& selection,
                                                    std::int32_t query_heads) override {

@@ -1,5 +1,6 @@
 // Heads that are estimated take turns, a few at a time: their scores are 8 bytes for each key and
-// head, 8 MiB a head at a million keys. Each head then chooses its lines on one thread.
+// head, 8 MiB a head at a million keys. Each head then chooses its lines on one thread. Heads that
+// choose key blocks by pooled queries and keys have those pooled first, all heads at once.
 #include "key_selection.h"
 
 #include <algorithm>
@@ -16,7 +17,7 @@ std::int64_t HeadsTogether(std::int64_t threads) { return threads * ((4 + thread
 void KeySelector::ChooseByEstimate(ConstMatrixView q, const AttentionShape& shape,
                                    const KvGeometry& geometry, std::int32_t layer,
                                    const SequenceRows& chunk, std::span<const HeadBudget> budgets,
-                                   std::span<const std::int32_t> estimated,
+                                   const FlexOptions& flex, std::span<const std::int32_t> estimated,
                                    KeySelection& selection) {
   const std::int64_t rows = std::min(kEstimateRows, chunk.rows);
   const std::int64_t before = chunk.rows - rows;
@@ -32,28 +33,37 @@ void KeySelector::ChooseByEstimate(ConstMatrixView q, const AttentionShape& shap
       scores.push_back({{memory + 2 * i * keys, keys}, {memory + (2 * i + 1) * keys, keys}});
     }
     estimator_.Run(q, shape, geometry, layer, last, heads, scores);
-    context_.pool.Run(static_cast<std::int64_t>(heads.size()), [&](std::int64_t i, std::int32_t) {
-      const auto at = static_cast<std::size_t>(i);
-      const auto head = static_cast<std::size_t>(heads[at]);
-      selection.heads[head] = ChooseLines(scores[at].vertical, scores[at].slash, budgets[head]);
-    });
+    context_.pool.Run(
+        static_cast<std::int64_t>(heads.size()), [&](std::int64_t i, std::int32_t thread) {
+          const auto at = static_cast<std::size_t>(i);
+          const auto head = static_cast<std::size_t>(heads[at]);
+          const HeadBudget& budget = budgets[head];
+          selection.heads[head] = budget.pattern == HeadPattern::kFlex
+                                      ? blocks_.Flex(heads[at], scores[at], budget, flex, thread)
+                                      : ChooseLines(scores[at].vertical, scores[at].slash, budget);
+        });
   }
 }
 
 std::unique_ptr<SparseSelection> KeySelector::Select(ConstMatrixView q, const AttentionShape& shape,
                                                      const KvGeometry& geometry, std::int32_t layer,
                                                      const SequenceRows& chunk,
-                                                     std::span<const HeadBudget> budgets) {
+                                                     std::span<const HeadBudget> budgets,
+                                                     const FlexOptions& flex) {
   Require(static_cast<std::int64_t>(budgets.size()) == shape.query_heads,
           "SelectKeys: one budget a query head");
   Require(chunk.rows > 0 && chunk.position >= 0 && chunk.position % kBlockTokens == 0,
           "SelectKeys: a chunk begins at a multiple of 64 and has rows");
   CheckBudgets(budgets);
+  CheckFlexOptions(flex);
   const std::int64_t keys = chunk.position + chunk.rows;
   KeySelection selection{chunk.position, chunk.rows, {}};
   selection.heads.resize(budgets.size());
   std::vector<std::int32_t> estimated;
+  std::vector<std::int32_t> pooled;
+  std::vector<std::int32_t> block_sparse;
   for (std::size_t h = 0; h < budgets.size(); ++h) {
+    const auto head = static_cast<std::int32_t>(h);
     switch (budgets[h].pattern) {
       case HeadPattern::kDense:
         break;
@@ -61,15 +71,25 @@ std::unique_ptr<SparseSelection> KeySelector::Select(ConstMatrixView q, const At
         selection.heads[h] = AShapeSelection(budgets[h], keys);
         break;
       case HeadPattern::kVerticalSlash:
-        estimated.push_back(static_cast<std::int32_t>(h));
+        estimated.push_back(head);
         break;
       case HeadPattern::kBlockSparse:
-        throw Error(ErrorCode::kUnsupported, "cpu backend: the pattern block-sparse");
+        pooled.push_back(head);
+        block_sparse.push_back(head);
+        break;
       case HeadPattern::kFlex:
-        throw Error(ErrorCode::kUnsupported, "cpu backend: the pattern flex");
+        pooled.push_back(head);
+        estimated.push_back(head);
+        break;
     }
   }
-  ChooseByEstimate(q, shape, geometry, layer, chunk, budgets, estimated, selection);
+  if (!pooled.empty()) blocks_.Pool(q, shape, geometry, layer, chunk, pooled);
+  context_.pool.Run(std::ssize(block_sparse), [&](std::int64_t i, std::int32_t thread) {
+    const std::int32_t head = block_sparse[static_cast<std::size_t>(i)];
+    const auto at = static_cast<std::size_t>(head);
+    selection.heads[at] = blocks_.BlockSparse(head, budgets[at], thread);
+  });
+  ChooseByEstimate(q, shape, geometry, layer, chunk, budgets, flex, estimated, selection);
   return std::make_unique<HostSelection>(std::move(selection));
 }
 

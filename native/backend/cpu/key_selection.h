@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "block_selection.h"
 #include "cpu_context.h"
 #include "line_estimate.h"
 #include "longshadow/backend.h"
@@ -16,23 +17,25 @@ namespace longshadow::cpu {
 class KeySelector {
  public:
   KeySelector(CpuContext& context, LineEstimator& estimator)
-      : context_(context), estimator_(estimator) {}
+      : context_(context), estimator_(estimator), blocks_(context) {}
 
   /// Backend::SelectKeys.
   std::unique_ptr<SparseSelection> Select(ConstMatrixView q, const AttentionShape& shape,
                                           const KvGeometry& geometry, std::int32_t layer,
                                           const SequenceRows& chunk,
-                                          std::span<const HeadBudget> budgets);
+                                          std::span<const HeadBudget> budgets,
+                                          const FlexOptions& flex);
 
  private:
-  /// Chooses the lines of the query heads `estimated`.
+  /// Chooses the lines, or by them the blocks, of the query heads `estimated`.
   void ChooseByEstimate(ConstMatrixView q, const AttentionShape& shape, const KvGeometry& geometry,
                         std::int32_t layer, const SequenceRows& chunk,
-                        std::span<const HeadBudget> budgets,
+                        std::span<const HeadBudget> budgets, const FlexOptions& flex,
                         std::span<const std::int32_t> estimated, KeySelection& selection);
 
   CpuContext& context_;
   LineEstimator& estimator_;
+  BlockSelector blocks_;
   AlignedBuffer scores_;  // [heads estimated together][vertical, slash][keys]
 };
 
