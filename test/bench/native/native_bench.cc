@@ -1,7 +1,7 @@
-// The native benchmark: one JSON line a case. Kernels are held against this
-// machine's peaks, measured in the same run and interleaved with them; the best
-// of the peaks and the median of the kernels count. `best_ratio` is of the best
-// kernel: what is left of it on a machine that others use.
+// The native benchmark: one JSON line a case. Kernels are held against this machine's peaks,
+// measured in the same run and interleaved with them; the best of the peaks and the median of the
+// kernels count. `best_ratio` is of the best kernel: what is left of it on a machine that others
+// use.
 //
 //   npm run bench:native                         all cases
 //   ... -- matmul | prefill | decode | estimate  some of them
@@ -23,7 +23,7 @@
 namespace longshadow::bench {
 namespace {
 
-double Seconds(const std::function<void()> &work) {
+double Seconds(const std::function<void()>& work) {
   const auto begin = std::chrono::steady_clock::now();
   work();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -43,8 +43,8 @@ struct Measured {
 };
 
 /// Alternates the kernel and its peak, after one unmeasured run of the kernel.
-Measured Interleave(int repeats, const std::function<void()> &kernel,
-                    const std::function<double()> &peak) {
+Measured Interleave(int repeats, const std::function<void()>& kernel,
+                    const std::function<double()>& peak) {
   kernel();
   std::vector<double> times;
   Measured result;
@@ -61,16 +61,16 @@ Measured Interleave(int repeats, const std::function<void()> &kernel,
 /// Memory of a backend.
 class Memory {
  public:
-  Memory(Backend &backend, std::int64_t bytes)
+  Memory(Backend& backend, std::int64_t bytes)
       : backend_(backend), data_(backend.Allocate(bytes)) {}
   ~Memory() { backend_.Free(data_); }
-  Memory(const Memory &) = delete;
-  Memory &operator=(const Memory &) = delete;
-  void *data() const { return data_; }
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+  void* data() const { return data_; }
 
  private:
-  Backend &backend_;
-  void *data_;
+  Backend& backend_;
+  void* data_;
 };
 
 class Bench {
@@ -86,11 +86,10 @@ class Bench {
   void Estimates() { TimeEstimates(*backend_); }
 
  private:
-  void Report(const std::string &name, const std::string &shape, const char *unit, double work,
-              const Measured &m, double target) const {
+  void Report(const std::string& name, const std::string& shape, const char* unit, double work,
+              const Measured& m, double target) const {
     std::printf(
-        "{\"name\":\"%s\",\"shape\":\"%s\",\"%s\":%.1f,\"peak\":%.1f,\"ratio\":"
-        "%.3f,"
+        "{\"name\":\"%s\",\"shape\":\"%s\",\"%s\":%.1f,\"peak\":%.1f,\"ratio\":%.3f,"
         "\"best_ratio\":%.3f,\"target\":%.2f,\"isa\":\"%s\",\"threads\":%d}\n",
         name.c_str(), shape.c_str(), unit, work / m.seconds, m.peak, work / m.seconds / m.peak,
         work / m.best_seconds / m.peak, target, isa_.c_str(), threads_);
@@ -100,7 +99,7 @@ class Bench {
   std::vector<BFloat16> Random(std::int64_t count, float scale) {
     std::vector<BFloat16> values(static_cast<std::size_t>(count));
     std::uniform_real_distribution<float> uniform(-scale, scale);
-    for (BFloat16 &v : values) v = BFloat16::FromFloat(uniform(generator_));
+    for (BFloat16& v : values) v = BFloat16::FromFloat(uniform(generator_));
     return values;
   }
   Measured MatMul(std::int64_t rows, std::int64_t out, std::int64_t in);
@@ -131,7 +130,7 @@ Measured Bench::MatMul(std::int64_t rows, std::int64_t out, std::int64_t in) {
 
 void Bench::MatMuls() {
   struct Shape {
-    const char *name;
+    const char* name;
     std::int64_t out, in;
   };
   constexpr Shape kShapes[] = {{"qkv", 768, 512},
@@ -142,7 +141,7 @@ void Bench::MatMuls() {
   for (const std::int64_t rows : {512, 2048}) {
     double flops = 0;
     Measured all;
-    for (const Shape &s : kShapes) {
+    for (const Shape& s : kShapes) {
       const Measured m = MatMul(rows, s.out, s.in);
       const double work = 2.0 * static_cast<double>(rows * s.out * s.in) / 1e9;
       flops += work;
@@ -177,8 +176,7 @@ void Bench::Prefill(std::int32_t head_dim, std::int64_t keys) {
                             {out.data(), DType::kBF16, rows, columns, columns});
       },
       [&] { return Peak(); });
-  // Causal pairs only: row r of the block sees keys - rows + r + 1 keys; 4
-  // head_dim flops a pair.
+  // Causal pairs only: row r of the block sees keys - rows + r + 1 keys; 4 head_dim flops a pair.
   const double pairs = static_cast<double>(rows) * static_cast<double>(keys - rows) +
                        static_cast<double>(rows) * static_cast<double>(rows + 1) / 2;
   const double work = pairs * kQueryHeads * 4 * head_dim / 1e9;
@@ -197,8 +195,8 @@ void Bench::Decode(std::int32_t head_dim, std::int64_t keys, std::int64_t batch)
   const KvGeometry geometry{1, kKvHeads, head_dim, DType::kBF16};
   const std::vector<BFloat16> random = Random(1 << 20, 1);
   const std::int64_t bytes = keys * geometry.BytesPerToken() * batch;
-  // As many caches as it takes to be far larger than the last-level cache, used
-  // in turn: a step of a real model touches every layer before it comes back.
+  // As many caches as it takes to be far larger than the last-level cache, used in turn: a step
+  // of a real model touches every layer before it comes back.
   constexpr std::int64_t kFootprint = std::int64_t{2} << 30;
   const std::int64_t sets = std::max<std::int64_t>(1, kFootprint / bytes);
   std::vector<Cache> caches;
@@ -212,7 +210,7 @@ void Bench::Decode(std::int32_t head_dim, std::int64_t keys, std::int64_t batch)
     for (std::int64_t set = 0; set < sets; ++set) {
       std::vector<SequenceRows> sequences;
       for (std::int64_t b = 0; b < batch; ++b) {
-        const Cache &cache = caches[static_cast<std::size_t>(set * batch + b)];
+        const Cache& cache = caches[static_cast<std::size_t>(set * batch + b)];
         sequences.push_back({b, 1, keys - 1, {cache.k, cache.v}});
       }
       backend_->Attention(ConstMatrixView(q.data(), DType::kBF16, batch, columns, columns), shape,
@@ -235,7 +233,7 @@ void Bench::Decodes() {
 }  // namespace
 }  // namespace longshadow::bench
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   const std::string wanted = argc > 1 ? argv[1] : "";
   try {
     longshadow::bench::Bench bench;
@@ -243,7 +241,7 @@ int main(int argc, char **argv) {
     if (wanted.empty() || wanted == "prefill") bench.Prefills();
     if (wanted.empty() || wanted == "decode") bench.Decodes();
     if (wanted.empty() || wanted == "estimate") bench.Estimates();
-  } catch (const std::exception &error) {
+  } catch (const std::exception& error) {
     std::fprintf(stderr, "native_bench: %s\n", error.what());
     return 1;
   }
