@@ -129,12 +129,6 @@ const BAD_CALLS: readonly BadCall[] = [
     details: /^INVALID_DEADLINE: .*deadline_ms/s,
   },
   {
-    what: 'the flexprefill policy',
-    header: { prefillPolicy: 'PREFILL_POLICY_FLEXPREFILL' },
-    code: status.UNIMPLEMENTED,
-    details: /^POLICY_NOT_AVAILABLE: .*flexprefill.*dense, minference/s,
-  },
-  {
     what: 'no key tile for sparse prefill',
     header: { prefillPolicy: 'PREFILL_POLICY_MINFERENCE', sparsePrefill: { tilesPerBlock: 0 } },
     code: status.INVALID_ARGUMENT,

@@ -158,10 +158,9 @@ test("the router's refusal reaches the user with its code", async () => {
     { expectCode: 1 },
   );
   assert.match(stderr, /^error: UNKNOWN_MODEL: .*nobody/);
-  const policy = await runCli(
-    ['generate', ...target(), '--prompt', 'a', '--policy', 'flexprefill'],
-    { expectCode: 1 },
-  );
+  const policy = await runCli(['generate', ...target(), '--prompt', 'a', '--cache', 'locret'], {
+    expectCode: 1,
+  });
   assert.match(policy.stderr, /^error: POLICY_NOT_AVAILABLE: /);
 });
 

@@ -63,8 +63,8 @@ const REFUSED: readonly (readonly [string, readonly string[], RegExp])[] = [
   ['an unknown policy', ['needle', '--policies', 'dense,sparse'], /there is no policy "sparse"/],
   [
     'a policy that is not built yet',
-    ['needle', '--policies', 'dense,flexprefill'],
-    /POLICY_NOT_AVAILABLE: prefill_policy flexprefill is not available here; available: dense, minference/,
+    ['needle', '--policies', 'dense,locret'],
+    /POLICY_NOT_AVAILABLE: cache_policy locret is not available here; available: full/,
   ],
   [
     'a folder that is no model',

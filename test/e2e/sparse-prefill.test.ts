@@ -36,6 +36,21 @@ describe('a session with minference prefill', () => {
     assert.deepEqual(sparse.ids, answer);
   });
 
+  test('answers the same with FlexPrefill, which needs no pattern file', async () => {
+    const { ids, finished } = await generate(
+      cluster.client,
+      { ...MINFERENCE, prefillPolicy: 'PREFILL_POLICY_FLEXPREFILL', maxNewTokens: answer.length },
+      idParts(prompt),
+    );
+    assert.deepEqual(ids, answer);
+    const densities = finished.report?.sparsePrefill?.densities ?? [];
+    assert.deepEqual(
+      densities.map(({ pattern }) => pattern),
+      ['HEAD_PATTERN_FLEX'],
+    );
+    assert.ok((densities[0]?.density ?? 1) < 0.95);
+  });
+
   test('says its thresholds when it is accepted', () => {
     const accepted = sparse.events[0]?.accepted;
     assert.equal(accepted?.prefillPolicy, 'PREFILL_POLICY_MINFERENCE');

@@ -6,7 +6,7 @@ import { resolveSparse } from './resolve-sparse.js';
 import type { ServedModel } from './served-model.js';
 
 /** Policies that this version can run. */
-export const PREFILL_POLICIES: readonly PrefillPolicy[] = ['dense', 'minference'];
+export const PREFILL_POLICIES: readonly PrefillPolicy[] = ['dense', 'minference', 'flexprefill'];
 export const CACHE_POLICIES: readonly CachePolicy[] = ['full'];
 
 /**

@@ -67,7 +67,7 @@ test("a pattern file changes the digest, and must fit the model's shape", async 
 });
 
 const WRONG: readonly (readonly [string, Readonly<Record<string, string>>, RegExp])[] = [
-  ['a policy that is not built', { ROUTER_PREFILL_POLICIES: 'needle=flexprefill' }, /dense, minf/],
+  ['a policy that is not built', { ROUTER_PREFILL_POLICIES: 'needle=window' }, /dense, minf/],
   ['a policy of no model', { ROUTER_PREFILL_POLICIES: 'minference' }, /want name=policy/],
   ['a model that is not served', { ROUTER_PREFILL_POLICIES: 'other=dense' }, /no model other/],
   ['patterns of such a model', { ROUTER_PATTERNS_FILES: 'other=p.json' }, /no model other/],

@@ -40,17 +40,16 @@ describe('policies', () => {
   });
 
   for (const wanted of [
-    { prefillPolicy: 'flexprefill', cachePolicy: null },
     { prefillPolicy: null, cachePolicy: 'shadowkv' },
     { prefillPolicy: null, cachePolicy: 'locret' },
   ] as const) {
-    test(`that are not built are refused: ${wanted.prefillPolicy ?? wanted.cachePolicy}`, () => {
+    test(`that are not built are refused: ${wanted.cachePolicy}`, () => {
       assert.throws(
         () => resolvePolicy({ ...wanted, sparse: null }, MODEL, DEFAULTS),
         (error) =>
           error instanceof ServingError &&
           error.code === 'POLICY_NOT_AVAILABLE' &&
-          /available: (dense, minference|full)/.test(error.message),
+          /available: full/.test(error.message),
       );
     });
   }

@@ -210,12 +210,6 @@ describe('Generate', () => {
       says: /UNKNOWN_MODEL.*needle/,
     },
     {
-      name: 'a policy that is not built',
-      header: { prefillPolicy: 'PREFILL_POLICY_FLEXPREFILL' as const },
-      code: status.UNIMPLEMENTED,
-      says: /POLICY_NOT_AVAILABLE.*dense, minference/,
-    },
-    {
       name: 'no tile for sparse prefill',
       header: {
         prefillPolicy: 'PREFILL_POLICY_MINFERENCE' as const,
