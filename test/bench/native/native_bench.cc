@@ -3,8 +3,8 @@
 // kernels count. `best_ratio` is of the best kernel: what is left of it on a machine that others
 // use.
 //
-//   npm run bench:native                         all cases
-//   ... -- matmul | prefill | decode | estimate  some of them
+//   npm run bench:native                                  all cases
+//   ... -- matmul | prefill | sparse | decode | estimate  some of them
 #include <sched.h>
 
 #include <algorithm>
@@ -19,6 +19,7 @@
 #include "test/bench/native/estimate_bench.h"
 #include "test/bench/native/peaks.h"
 #include "test/bench/native/random_cache.h"
+#include "test/bench/native/sparse_bench.h"
 
 namespace longshadow::bench {
 namespace {
@@ -82,6 +83,7 @@ class Bench {
 
   void MatMuls();
   void Prefills();
+  void Sparse() { SparseAttentions(*backend_, threads_); }
   void Decodes();
   void Estimates() { TimeEstimates(*backend_); }
 
@@ -239,6 +241,7 @@ int main(int argc, char** argv) {
     longshadow::bench::Bench bench;
     if (wanted.empty() || wanted == "matmul") bench.MatMuls();
     if (wanted.empty() || wanted == "prefill") bench.Prefills();
+    if (wanted.empty() || wanted == "sparse") bench.Sparse();
     if (wanted.empty() || wanted == "decode") bench.Decodes();
     if (wanted.empty() || wanted == "estimate") bench.Estimates();
   } catch (const std::exception& error) {
