@@ -5,11 +5,11 @@ export const TILE_TOKENS = 64;
 /** What a head's query blocks attended to, in tiles of 64 queries x 64 keys. */
 export class AttendedTiles {
   /** Row by row, tile [block][key block] at block * (block + 1) / 2 + key block; keys, 0 to 64. */
-  readonly #keys: Float64Array;
+  readonly #keys: Uint8Array;
 
   /** @param blocks query blocks of the whole prompt; those that nothing is added for saw no key */
   constructor(readonly blocks: number) {
-    this.#keys = new Float64Array((blocks * (blocks + 1)) / 2);
+    this.#keys = new Uint8Array((blocks * (blocks + 1)) / 2);
   }
 
   /** Adds a chunk's query blocks. */

@@ -66,6 +66,7 @@ export async function searchPatterns(
       await runPrompts({ options, shape, engine, prompts, state, progress, stop });
     } finally {
       progress.stop();
+      if (state.finishedPrompts === 0) await state.remove();
     }
     const summary = summariseSearch(state.calibration, state.heldOut, shape);
     await writeWhole(outFile, patternsText(summary.choices, shape.candidates, options.tiles));

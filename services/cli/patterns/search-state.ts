@@ -50,8 +50,10 @@ export class SearchState {
     fresh: boolean,
   ): Promise<SearchState> {
     const path = `${outFile}.search`;
-    const before = fresh ? null : await readState(path, places);
-    if (before !== null) refuseAnother(path, before.plan, plan);
+    const found = fresh ? null : await readState(path);
+    // A state without a prompt binds nobody: the search may have been refused since.
+    const before = found === null || found.finishedPrompts === 0 ? null : found;
+    if (before !== null) refuseAnother(path, before, plan, places);
     const none = noTrials(places);
     const state = new SearchState(
       path,
@@ -85,7 +87,7 @@ export class SearchState {
     await this.#write();
   }
 
-  /** The result is written: nothing is left to go on with. */
+  /** For a search that is through, or that never came to its first prompt's end. */
   async remove(): Promise<void> {
     await rm(this.path, { force: true });
   }
@@ -113,14 +115,9 @@ function toStored({ plan, finishedPrompts, calibration, heldOut }: State): Store
 }
 
 /** Null where there is none. */
-async function readState(path: string, places: number): Promise<Stored | null> {
+async function readState(path: string): Promise<Stored | null> {
   try {
-    const state = stored.parse(JSON.parse(await readFile(path, 'utf8')));
-    const lists = [state.calibration, state.heldOut].flatMap((some) => [
-      ...[some.errors, some.attendedKeys],
-    ]);
-    if (lists.some(({ length }) => length !== places)) throw new Error('lists of another length');
-    return state;
+    return stored.parse(JSON.parse(await readFile(path, 'utf8')));
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
     const why = error instanceof z.ZodError ? 'fields are missing' : describeError(error);
@@ -131,15 +128,23 @@ async function readState(path: string, places: number): Promise<Stored | null> {
   }
 }
 
-function refuseAnother(path: string, before: SearchPlan, plan: SearchPlan): void {
+function refuseAnother(path: string, state: Stored, plan: SearchPlan, places: number): void {
+  const before = state.plan;
   const names = [...new Set([...Object.keys(plan), ...Object.keys(before)])];
   const differences = names
     .filter((name) => before[name] !== plan[name])
     .map((name) => `${name} ${String(before[name])}, not ${String(plan[name])}`);
+  if (sumsLists(state).some(({ length }) => length !== places)) {
+    differences.push('another number of heads');
+  }
   if (differences.length === 0) return;
   throw new ServingError(
     'BAD_REQUEST',
     `${path} is the state of another search: ${differences.join('; ')}. ` +
       'Begin anew with --fresh, go on with the options of that search, or give another --out',
   );
+}
+
+function sumsLists({ calibration, heldOut }: Stored): (readonly number[])[] {
+  return [calibration, heldOut].flatMap(({ errors, attendedKeys }) => [errors, attendedKeys]);
 }
