@@ -11,20 +11,20 @@ export function describeSearch(
   const { tokens, prompts, heldOut, tiles } = options;
   return [
     `${outFile}: patterns of ${String(summary.choices.length)} heads, chosen by ` +
-      `${String(prompts)} prompts of ${formatCount(tokens)} tokens at ${String(tiles)} key tiles`,
+      `${count(prompts, 'prompt')} of ${formatCount(tokens)} tokens at ${count(tiles, 'key tile')}`,
     patternTable(summary),
     ...(heldOut === 0
       ? []
       : [
-          `On ${String(heldOut)} prompts that the choice has not seen, mean relative error (share of keys):`,
+          `On ${count(heldOut, 'prompt')} that the choice has not seen, mean relative error (share of keys):`,
           heldOutTable(summary),
           describeGain(summary),
         ]),
     ...(summary.closeHeads === 0
       ? []
       : [
-          `warning: block-sparse and vertical-slash differ by less than 2 % for ${String(summary.closeHeads)} ` +
-            'heads: which of them was taken there is chance',
+          `warning: block-sparse and vertical-slash differ by less than 2 % for ` +
+            `${count(summary.closeHeads, 'head')}: which of them was taken there is chance`,
         ]),
     '',
   ].join('\n\n');
@@ -72,4 +72,8 @@ function describeGain({ heldOut }: SearchSummary): string {
     `The chosen patterns' error is ${against('vertical-slash 1000, 6096', all.standard)}, ` +
     `and ${against('a-shape', all.control)}.`
   );
+}
+
+function count(things: number, name: string): string {
+  return `${formatCount(things)} ${name}${things === 1 ? '' : 's'}`;
 }

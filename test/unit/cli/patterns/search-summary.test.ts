@@ -65,7 +65,7 @@ test('the gain over uniform patterns can be read', () => {
   assert.match(text, /^patterns\.json: patterns of 4 heads.*6 prompts of 16,384 tokens at 64/);
   assert.match(text, /^all +20\.0 % .* +35\.0 % .* +80\.0 %/m);
   assert.match(text, /42\.9 % less than vertical-slash 1000, 6096, and 75\.0 % less than a-shape/);
-  assert.match(text, /warning: .*less than 2 % for 1 heads/);
+  assert.match(text, /warning: .*less than 2 % for 1 head: /);
 });
 
 test('a loss on held-out prompts is said as plainly', () => {
