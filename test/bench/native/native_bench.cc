@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "longshadow/backend.h"
+#include "test/bench/native/block_selection_bench.h"
 #include "test/bench/native/estimate_bench.h"
 #include "test/bench/native/peaks.h"
 #include "test/bench/native/random_cache.h"
@@ -84,6 +85,7 @@ class Bench {
   void MatMuls();
   void Prefills();
   void Sparse() { SparseAttentions(*backend_, threads_); }
+  void Blocks() { BlockSelections(*backend_); }
   void Decodes();
   void Estimates() { TimeEstimates(*backend_); }
 
@@ -242,6 +244,7 @@ int main(int argc, char** argv) {
     if (wanted.empty() || wanted == "matmul") bench.MatMuls();
     if (wanted.empty() || wanted == "prefill") bench.Prefills();
     if (wanted.empty() || wanted == "sparse") bench.Sparse();
+    if (wanted.empty() || wanted == "blocks") bench.Blocks();
     if (wanted.empty() || wanted == "decode") bench.Decodes();
     if (wanted.empty() || wanted == "estimate") bench.Estimates();
   } catch (const std::exception& error) {
