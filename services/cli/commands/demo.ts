@@ -1,5 +1,6 @@
 import { basename } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
+import type { PrefillPolicy } from '../../domain/policy.js';
 import { redisUrlOf } from '../cluster/start-cluster.js';
 import { DemoScreen } from '../demo/demo-screen.js';
 import { MOST_NEEDLES } from '../demo/needle-prompt.js';
@@ -13,6 +14,7 @@ interface DemoFlags {
   readonly tokens: number;
   readonly needles: number;
   readonly seed: number;
+  readonly policy: PrefillPolicy;
 }
 
 const EXAMPLES = `
@@ -20,17 +22,23 @@ Exit status 0 only if the answer is right and nothing is left behind.
 
 Examples:
   longshadow demo
-  longshadow demo --tokens 8000 --needles 2 --seed 7`;
+  longshadow demo --tokens 8000 --needles 2 --seed 7
+  longshadow demo --tokens 1000000`;
 
 export function addDemoCommand(program: Command): void {
   program
     .command('demo')
     .description('Start a cluster, ask for a number hidden in a book, stop everything')
-    .option('--tokens <count>', 'length of the prompt', integerFrom(1_000), 32_000)
+    .option('--tokens <count>', 'length of the prompt', integerFrom(1_000), 131_072)
     .option('--needles <count>', 'numbers hidden in it', integerFrom(1, MOST_NEEDLES), 4)
     .option('--seed <number>', 'chooses keys and numbers', integerFrom(0), 1)
+    .addOption(
+      new Option('--policy <name>', 'how prefill attends')
+        .choices(['dense', 'minference', 'flexprefill'])
+        .default('minference'),
+    )
     .addHelpText('after', EXAMPLES)
-    .action(async ({ tokens, needles, seed }: DemoFlags) => {
+    .action(async ({ tokens, needles, seed, policy }: DemoFlags) => {
       const stop = stopSignal();
       const colours = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
       const modelDirectory = embeddedModelDirectory();
@@ -38,6 +46,7 @@ export function addDemoCommand(program: Command): void {
         promptTokens: tokens,
         needles,
         seed,
+        prefillPolicy: policy,
         modelDirectory,
         model: basename(modelDirectory),
         redisUrl: redisUrlOf(process.env),

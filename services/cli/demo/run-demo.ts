@@ -1,5 +1,12 @@
+import type { PrefillPolicy } from '../../domain/policy.js';
 import { Cluster } from '../cluster/start-cluster.js';
-import { formatBytes, formatCount, formatDuration, tokensPerSecond } from '../output/format.js';
+import {
+  formatBytes,
+  formatCount,
+  formatDuration,
+  formatShare,
+  tokensPerSecond,
+} from '../output/format.js';
 import { PrefillProgress } from '../output/prefill-progress.js';
 import type { AnswerReport } from '../rpc/answer-events.js';
 import type { Prompt } from '../rpc/prompt-parts.js';
@@ -20,6 +27,7 @@ export interface DemoOptions {
   readonly promptTokens: number;
   readonly needles: number;
   readonly seed: number;
+  readonly prefillPolicy: PrefillPolicy;
   readonly modelDirectory: string;
   readonly model: string;
   readonly redisUrl: string | null;
@@ -30,6 +38,7 @@ const READY_WITHIN_MS = 120_000;
 const MAX_NEW_TOKENS = 64;
 /** Of English in a 4,096-token vocabulary, roughly; only the first guess. */
 const CHARACTERS_A_TOKEN = 3.4;
+const MOST_CHARACTERS_A_TOKEN = 8;
 
 /**
  * Asks a local cluster for a number hidden in a book, then takes everything down again.
@@ -97,7 +106,7 @@ async function askCluster(
       screen.detail(`${number} for ${key}, ${(depth * 100).toFixed(0)} % deep`);
     }
     screen.step('question', `What is the special magic number for ${asked.key}?`);
-    const { answer, report } = await streamAnswer(client, options.model, prompt, screen, signal);
+    const { answer, report } = await streamAnswer(client, options, prompt, screen, signal);
     const right = isRightAnswer(answer, asked);
     screen.step(
       right ? 'right' : 'wrong',
@@ -119,7 +128,8 @@ async function makePrompt(
   asked: Needle,
   signal: AbortSignal,
 ): Promise<{ prompt: Prompt; tokens: number }> {
-  const book = readBook();
+  const mostCharacters = options.promptTokens * MOST_CHARACTERS_A_TOKEN;
+  const book = repeatTo(readBook(), mostCharacters);
   const promptOf = (characters: number): Prompt => ({
     kind: 'chat',
     messages: askForNeedle(plantNeedles(book, characters, needles), asked),
@@ -131,14 +141,14 @@ async function makePrompt(
       return client.countTokens(options.model, promptOf(length));
     },
     Math.round(options.promptTokens * CHARACTERS_A_TOKEN),
-    book.length,
+    mostCharacters,
   );
   return { prompt: promptOf(characters), tokens };
 }
 
 async function streamAnswer(
   client: RouterClient,
-  model: string,
+  { model, prefillPolicy }: DemoOptions,
   prompt: Prompt,
   screen: DemoScreen,
   signal: AbortSignal,
@@ -147,7 +157,7 @@ async function streamAnswer(
   let answer = '';
   try {
     for await (const event of client.generate(
-      { model, maxNewTokens: MAX_NEW_TOKENS },
+      { model, prefillPolicy, maxNewTokens: MAX_NEW_TOKENS },
       prompt,
       signal,
     )) {
@@ -169,6 +179,21 @@ async function streamAnswer(
   throw new Error('the stream ended without an answer');
 }
 
+/** The policy, and which share of dense attention it did. */
+function describePolicy({ prefillPolicy, sparsePrefill }: AnswerReport): string {
+  const densities = sparsePrefill?.densities ?? [];
+  if (densities.length === 0) return prefillPolicy;
+  const sum = (of: (density: (typeof densities)[number]) => number): number =>
+    densities.reduce((total, density) => total + of(density), 0);
+  const share = sum(({ attendedKeys }) => attendedKeys) / sum(({ causalKeys }) => causalKeys);
+  return `${prefillPolicy}, ${formatShare(share)} of dense attention`;
+}
+
+/** A text, begun anew as often as it takes. */
+function repeatTo(text: string, characters: number): string {
+  return text.repeat(Math.ceil(characters / text.length)).slice(0, characters);
+}
+
 async function showFigures(
   client: RouterClient,
   report: AnswerReport,
@@ -177,7 +202,7 @@ async function showFigures(
   const prefillRate = tokensPerSecond(report.promptTokens, report.prefillMs);
   const decodeRate = tokensPerSecond(report.completionTokens - 1, report.decodeMs);
   screen.step('speed', `first token after ${formatDuration(report.timeToFirstTokenMs)}`);
-  screen.detail(`prefill ${formatCount(prefillRate)} tokens/s (${report.prefillPolicy})`);
+  screen.detail(`prefill ${formatCount(prefillRate)} tokens/s (${describePolicy(report)})`);
   screen.detail(`decode  ${decodeRate.toFixed(1)} tokens/s (${report.cachePolicy} cache)`);
   screen.step('memory', `KV ${formatBytes(report.segmentBytes + report.privateBytes)} on the host`);
   for (const member of (await client.status()).members) {
