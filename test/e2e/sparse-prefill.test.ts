@@ -112,6 +112,13 @@ describe('a session with minference prefill', () => {
       ]),
       { code: status.INVALID_ARGUMENT, details: /^BAD_REQUEST: sparse_prefill must be unset/ },
     );
+    await assert.rejects(
+      exchange(cluster.client, [
+        { header: { ...header, prefillPolicy: 'PREFILL_POLICY_DENSE' } },
+        { part: { tokenIds: { ids: [5] } } },
+      ]),
+      { code: status.INVALID_ARGUMENT, details: /prefill_policy is dense, .* has minference/ },
+    );
     const turn = Array.from({ length: 5_000 }, (_, index) => prompt[index] ?? 0);
     const long = await generate(cluster.client, header, idParts(turn));
     assert.equal(long.finished.report?.prefillPolicy, 'PREFILL_POLICY_MINFERENCE');

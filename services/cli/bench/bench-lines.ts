@@ -15,7 +15,7 @@ export interface BenchLine {
   /** Of the attention: scores and selection of keys, and their index. */
   readonly estimate_seconds: number;
   readonly index_seconds: number;
-  /** Share of dense attention's key tiles that were attended, over all chunks; 1 for dense. */
+  /** Of rows that attended sparsely: share of dense attention's key tiles; 1 where none did. */
   readonly tile_density: number;
   /** Of blocks that were computed densely too: mean and largest relative error. Null: none were. */
   readonly guard_error_mean: number | null;

@@ -148,7 +148,7 @@ async function makePrompt(
 
 async function streamAnswer(
   client: RouterClient,
-  { model, prefillPolicy }: DemoOptions,
+  { model, prefillPolicy, promptTokens }: DemoOptions,
   prompt: Prompt,
   screen: DemoScreen,
   signal: AbortSignal,
@@ -157,7 +157,7 @@ async function streamAnswer(
   let answer = '';
   try {
     for await (const event of client.generate(
-      { model, prefillPolicy, maxNewTokens: MAX_NEW_TOKENS },
+      { model, prefillPolicy, maxPromptTokens: promptTokens, maxNewTokens: MAX_NEW_TOKENS },
       prompt,
       signal,
     )) {
@@ -179,7 +179,7 @@ async function streamAnswer(
   throw new Error('the stream ended without an answer');
 }
 
-/** The policy, and which share of dense attention it did. */
+/** The policy, and which share of dense attention its sparse rows did. */
 function describePolicy({ prefillPolicy, sparsePrefill }: AnswerReport): string {
   const densities = sparsePrefill?.densities ?? [];
   if (densities.length === 0) return prefillPolicy;

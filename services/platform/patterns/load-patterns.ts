@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
@@ -66,7 +67,8 @@ async function readText(path: string, mustBeThere: boolean): Promise<string | nu
   const refused = (why: string): ServingError =>
     new ServingError('MODEL_INVALID', `pattern file ${path}: ${why}`);
   try {
-    const file = await open(path, 'r');
+    // A named pipe would keep a plain open waiting for its writer.
+    const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const stats = await file.stat();
       if (!stats.isFile()) throw refused('is not a regular file; give a file');

@@ -80,6 +80,10 @@ function toHeads(
     const pattern = PATTERN_OF_TYPE[type];
     // Published files carry numbers there that their own program does not read.
     const [columns, distances] = pattern === 'block-sparse' ? [0, 0] : [a, b];
+    if (pattern === 'a-shape' && distances === 0) {
+      const where = `${layerName(place)}, head ${key}, b`;
+      throw malformed(path, `${where}: stream_llm needs 1 nearest key at least, its own`);
+    }
     named.set(headNumber(key, place, path), { pattern, columns, distances, tiles: null });
   }
   for (const [key, most] of Object.entries(tilesOf)) {

@@ -33,6 +33,31 @@ export function resolvePolicy(
   };
 }
 
+/**
+ * A session keeps the policies of its first turn.
+ * @throws ServingError BAD_REQUEST naming the field that says otherwise
+ */
+export function refuseOtherPolicies(
+  wanted: {
+    readonly prefillPolicy: PrefillPolicy | null;
+    readonly cachePolicy: CachePolicy | null;
+  },
+  { prefillPolicy, cachePolicy }: ResolvedPolicy,
+): void {
+  const fields = [
+    ['prefill_policy', wanted.prefillPolicy, prefillPolicy],
+    ['cache_policy', wanted.cachePolicy, cachePolicy],
+  ] as const;
+  for (const [field, asked, kept] of fields) {
+    if (asked === null || asked === kept) continue;
+    throw new ServingError(
+      'BAD_REQUEST',
+      `${field} is ${asked}, but the session that is continued has ${kept}: leave it out`,
+      { fieldViolations: [{ field, description: `${kept}, or unset` }] },
+    );
+  }
+}
+
 function available<Policy extends string>(
   field: string,
   wanted: Policy,

@@ -12,7 +12,7 @@ import type { DriverRequest } from '../../domain/session-store.js';
 import { checkHeader, type CheckedHeader, type HeaderLimits } from '../admission/check-header.js';
 import type { GenerationHeader } from '../admission/generation-header.js';
 import { type PlacedSession, reserveLane } from '../admission/reserve-lane.js';
-import { resolvePolicy } from '../admission/resolve-policy.js';
+import { refuseOtherPolicies, resolvePolicy } from '../admission/resolve-policy.js';
 import { refuseSparseOfTurn } from '../admission/resolve-sparse.js';
 import { refuseTenantAtLimit } from '../admission/tenant-limit.js';
 import { servedModel, type ServedModel } from '../admission/served-model.js';
@@ -150,6 +150,7 @@ export class Driver {
     }
     refuseSparseOfTurn(header.sparse);
     resolvePolicy(header, model, this.deps.policyDefaults(model.name));
+    refuseOtherPolicies(header, run.record.policy);
     return { run, model, kept: await this.#idle(run), checked };
   }
 

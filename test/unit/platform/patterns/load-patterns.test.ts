@@ -1,4 +1,5 @@
 import assert from '../../../support/assert.js';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -30,6 +31,12 @@ test('a folder without a file has default patterns, those of an empty file', asy
   assert.equal((await load('[{}, {}]')).sha256, none.sha256);
   const spelledOut = await load('[{"3": ["vertical_and_slash", 1000, 6096, 0.7]}]');
   assert.equal(spelledOut.sha256, none.sha256);
+});
+
+test('a named pipe is refused instead of waited for', async () => {
+  const path = join(folder, 'pipe');
+  execFileSync('mkfifo', [path]);
+  await assert.rejects(loadPatterns(folder, path), /is not a regular file/);
 });
 
 test("a model's folder has them in minference.json", async () => {

@@ -117,6 +117,7 @@ const WRONG: readonly (readonly [string, unknown, RegExp])[] = [
     /layer 0, head 7, type: .*stream_llm/,
   ],
   ['a negative budget', [{}, { '4': ['stream_llm', 1, -1, 0] }], /layer 1, head 4, b: .*from 0/],
+  ['no nearest key', [{ '4': ['stream_llm', 1, 0, 0] }], /layer 0, head 4, b: .*1 nearest key/],
   ['half a column', [{ '4': ['stream_llm', 0.5, 1, 0] }], /layer 0, head 4, a: .*whole number/],
   ['a budget in words', [{ '4': ['stream_llm', 'all', 1, 0] }], /layer 0, head 4, a: .*whole/],
   ['a budget past 32 bits', [{ '4': ['stream_llm', 2 ** 32, 1, 0] }], /layer 0, head 4, a: /],

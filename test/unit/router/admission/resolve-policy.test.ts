@@ -3,7 +3,10 @@ import { describe, test } from 'node:test';
 import type { WantedSparsePolicy } from '../../../../services/domain/sparse-policy.js';
 import { ServingError } from '../../../../services/domain/serving-error.js';
 import type { PolicyDefaults } from '../../../../services/router/admission/policy-defaults.js';
-import { resolvePolicy } from '../../../../services/router/admission/resolve-policy.js';
+import {
+  refuseOtherPolicies,
+  resolvePolicy,
+} from '../../../../services/router/admission/resolve-policy.js';
 import {
   refuseSparseOfTurn,
   resolveSparse,
@@ -53,6 +56,26 @@ describe('policies', () => {
       );
     });
   }
+});
+
+describe('a turn that continues a session', () => {
+  const kept = resolvePolicy({ ...PLAIN, prefillPolicy: 'minference' }, MODEL, DEFAULTS);
+
+  test('may name its policies, or leave them out', () => {
+    refuseOtherPolicies({ prefillPolicy: null, cachePolicy: null }, kept);
+    refuseOtherPolicies({ prefillPolicy: 'minference', cachePolicy: 'full' }, kept);
+  });
+
+  test('may not name others', () => {
+    assert.throws(
+      () => refuseOtherPolicies({ prefillPolicy: 'dense', cachePolicy: null }, kept),
+      (error) =>
+        error instanceof ServingError &&
+        error.code === 'BAD_REQUEST' &&
+        error.details.fieldViolations?.[0]?.field === 'prefill_policy' &&
+        /is dense, but .* has minference: leave it out/.test(error.message),
+    );
+  });
 });
 
 describe('thresholds of sparse prefill', () => {
