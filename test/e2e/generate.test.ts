@@ -329,7 +329,11 @@ test('ListModels describes the served model', async () => {
   assert.equal(model.kvBytesPerToken, String(6 * 2 * 2 * 64 * 2));
   assert.equal(model.vocabSize, 4_096);
   assert.equal(model.lanes, 1);
-  assert.deepEqual(model.prefillPolicies, ['PREFILL_POLICY_DENSE']);
+  assert.deepEqual(model.prefillPolicies, [
+    'PREFILL_POLICY_DENSE',
+    'PREFILL_POLICY_MINFERENCE',
+    'PREFILL_POLICY_FLEXPREFILL',
+  ]);
   assert.deepEqual(model.cachePolicies, ['CACHE_POLICY_FULL']);
 });
 
