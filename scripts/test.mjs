@@ -25,7 +25,7 @@ await main(async () => {
     for (const outcome of Object.keys(total)) total[outcome] += counts[outcome];
     unsteady.push(...(counts.unsteady ?? []));
   }
-  for (const file of unsteady) console.log(`\npassed at the second attempt only: ${file}`);
+  for (const name of unsteady) console.log(`\npassed at the second attempt only: ${name}`);
   console.log(`\n${summary(total)}`);
   return total.failed === 0 ? 0 : 1;
 });

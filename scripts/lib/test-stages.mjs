@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { evalSmoke } from './eval-smoke.mjs';
@@ -14,7 +14,7 @@ const FAULT_FILE_TIMEOUT_MS = 1_200_000;
 
 /**
  * The stages of `npm test`, cheapest first. Each resolves to how many tests passed, failed and
- * were skipped, and `unsteady`: the files that passed at the second attempt only. A stage that cannot
+ * were skipped, and `unsteady`: the tests that passed at the second attempt only. A stage that cannot
  * run counts as one failure.
  */
 export const TEST_STAGES = [
@@ -33,7 +33,7 @@ export const TEST_STAGES = [
  * `only` picks files by their names without `.test.ts`; `timeoutMs` bounds a test and a file alike.
  *
  * A file that fails is run once more, by itself: tests of real processes against real clocks share
- * their machine with others. What passes only then is named, and counted in `unsteady`.
+ * their machine with others. What failed at first is then named, in `unsteady`.
  */
 export async function nodeTests(
   folder,
@@ -44,21 +44,34 @@ export async function nodeTests(
   );
   if (files.length === 0) throw new Stop(`${folder} has no tests: they are missing or misnamed`);
   const first = await runTestFiles(files, { concurrency, env, timeoutMs });
-  const again = filesToRepeat(first.byFile);
+  const again = filesToRepeat(first.byFile, files);
   if (again.length === 0) return withExitStatus(total(first.byFile), first.code);
   console.log(`  once more, by itself: ${again.join(' ')}`);
   const second = await runTestFiles(again, { concurrency: 1, env, timeoutMs });
   const counts = withExitStatus(total({ ...first.byFile, ...second.byFile }), second.code);
-  return { ...counts, unsteady: again.filter((file) => second.byFile[file]?.failed === 0) };
+  const failures = Object.values(first.byFile).flatMap((file) => file.failures);
+  return { ...counts, unsteady: counts.failed === 0 ? failures : [] };
 }
 
 /** Many failures are no accident: what is broken fails at once, not twice. */
 const MOST_REPEATED_FILES = 3;
 
-/** @returns the files to run again: those with failures, if they are few */
-export function filesToRepeat(byFile) {
+/**
+ * @param byFile what the counts reporter wrote: a test belongs to the file that calls test(), which may
+ *   be a helper that several of `files` import
+ * @returns the files to run again, those with failures, if they are few
+ */
+export function filesToRepeat(byFile, files) {
   const failed = Object.keys(byFile).filter((file) => byFile[file].failed > 0);
-  return failed.length > MOST_REPEATED_FILES ? [] : failed.filter((file) => existsSync(file));
+  if (failed.length > MOST_REPEATED_FILES) return [];
+  const suspects = failed.map((name) =>
+    files.includes(name) ? [name] : files.filter((file) => imports(file, name)),
+  );
+  return suspects.some((list) => list.length === 0) ? [] : [...new Set(suspects.flat())];
+}
+
+function imports(file, helper) {
+  return readFileSync(file, 'utf8').includes(`/${basename(helper, '.ts')}.js'`);
 }
 
 async function runTestFiles(files, { concurrency, env, timeoutMs }) {
