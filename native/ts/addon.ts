@@ -138,7 +138,7 @@ export interface SparsePolicy {
   tau: number;
   /** FlexPrefill: least key tiles of a query block. */
   minTiles: number;
-  /** Every n-th (chunk, layer) has one query block computed densely too, for its error; 0: none. */
+  /** One of so many (chunk, layer) pairs has a query block computed densely too; 0: none. */
   guardInterval: number;
 }
 

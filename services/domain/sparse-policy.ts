@@ -7,7 +7,9 @@ export interface ResolvedSparsePolicy {
   readonly denseBelowTokens: number;
   /** Most key tiles (64 keys) of a block of 64 queries, where the pattern file does not say. */
   readonly tilesPerBlock: number;
-  /** SHA-256 of the pattern file's content, 64 hex digits; '' for flexprefill, which has none. */
+  /** The request named tilesPerBlock: it is every head's, whatever the pattern file says. */
+  readonly tilesOverrideFile: boolean;
+  /** Of what the pattern file says of heads, 64 hex digits; '' for flexprefill, which has none. */
   readonly patternsSha256: string;
   /** FlexPrefill: share of the attention mass to cover, (0, 1]. */
   readonly gamma: number;
@@ -15,7 +17,7 @@ export interface ResolvedSparsePolicy {
   readonly tau: number;
   /** FlexPrefill: least key tiles of a query block. */
   readonly minTiles: number;
-  /** Every n-th (chunk, layer) has one query block computed densely too, for its error; 0: none. */
+  /** One of so many (chunk, layer) pairs has a query block computed densely too; 0: none. */
   readonly guardInterval: number;
 }
 
@@ -23,6 +25,27 @@ export interface ResolvedSparsePolicy {
 export const MAX_TILES_PER_BLOCK = 65_536;
 /** The prompt's last rows attend densely under every policy. */
 export const DENSE_TAIL_ROWS = 128;
+/** FlexPrefill's own thresholds (arXiv:2502.20766, section 4). */
+export const FLEX_DEFAULTS = { gamma: 0.95, tau: 0.1, minTiles: 8 } as const;
+/** What a router, and a measurement, takes where nothing else is said. */
+export const DEFAULT_TILES_PER_BLOCK = 64;
+export const DEFAULT_DENSE_BELOW_TOKENS = 8_192;
+
+/**
+ * Where the prompt's dense last rows begin.
+ * @returns null for a chunk that has none of them
+ */
+export function denseFromToken(chunk: {
+  readonly beginToken: number;
+  readonly endToken: number;
+  /** Null while the upload is open: its last chunk is not known. */
+  readonly totalTokens: number | null;
+}): number | null {
+  const { beginToken, endToken, totalTokens } = chunk;
+  if (totalTokens === null) return null;
+  const denseFrom = Math.max(beginToken, totalTokens - DENSE_TAIL_ROWS);
+  return denseFrom < endToken ? denseFrom : null;
+}
 
 /** What a request may say of its sparse prefill; null where it does not. */
 export interface WantedSparsePolicy {

@@ -38,13 +38,14 @@ export function nativeSparsePolicy(
 }
 
 function patternBudgets(
-  { patternsSha256, tilesPerBlock }: ResolvedSparsePolicy,
+  { patternsSha256, tilesPerBlock, tilesOverrideFile }: ResolvedSparsePolicy,
   { patterns, sha256, path }: LoadedPatterns,
 ): (layer: number, head: number) => Budget {
   if (patternsSha256 !== sha256) throw otherPatterns(path);
   return (layer, head) => {
     const { pattern, columns, distances, tiles } = patternOf(patterns, layer, head);
-    return [pattern, columns, distances, tiles ?? tilesPerBlock];
+    const most = tilesOverrideFile ? tilesPerBlock : (tiles ?? tilesPerBlock);
+    return [pattern, columns, distances, most];
   };
 }
 

@@ -12,6 +12,7 @@ const byPattern = z.array(count).length(HEAD_PATTERNS.length);
 export const sparsePolicySchema = z.object({
   denseBelowTokens: count,
   tilesPerBlock: count.min(1).max(MAX_TILES_PER_BLOCK),
+  tilesOverrideFile: z.boolean(),
   patternsSha256: z.string().regex(/^(?:[0-9a-f]{64})?$/),
   gamma: z.number().gt(0).max(1),
   tau: amount,

@@ -10,7 +10,11 @@ import {
 } from '../platform/config/setting-kinds.js';
 import { defineSettings, type Setting, type SettingsOf } from '../platform/config/settings.js';
 import type { PrefillPolicy } from '../domain/policy.js';
-import { MAX_TILES_PER_BLOCK } from '../domain/sparse-policy.js';
+import {
+  DEFAULT_DENSE_BELOW_TOKENS,
+  DEFAULT_TILES_PER_BLOCK,
+  MAX_TILES_PER_BLOCK,
+} from '../domain/sparse-policy.js';
 import { PREFILL_POLICIES } from './admission/resolve-policy.js';
 import { parseNamedValues, perModelSetting } from './named-values.js';
 
@@ -51,7 +55,7 @@ const POLICY_SETTINGS = {
   ),
   tilesPerBlock: integerSetting({
     env: 'ROUTER_TILES_PER_BLOCK',
-    default: 64,
+    default: DEFAULT_TILES_PER_BLOCK,
     min: 1,
     max: MAX_TILES_PER_BLOCK,
     unit: 'tiles',
@@ -60,7 +64,7 @@ const POLICY_SETTINGS = {
   }),
   denseBelowTokens: integerSetting({
     env: 'ROUTER_DENSE_BELOW_TOKENS',
-    default: 8_192,
+    default: DEFAULT_DENSE_BELOW_TOKENS,
     max: 2 ** 32 - 1,
     unit: 'tokens',
     description: 'Sparse prefill: chunks that end at or before this position are dense',

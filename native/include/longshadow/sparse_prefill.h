@@ -53,7 +53,7 @@ struct SparsePolicy {
   std::int64_t dense_below_tokens = 0;
   std::vector<HeadBudget> heads;  // [layers of the stage][query heads]
   FlexOptions flex;
-  /// Every n-th (chunk, layer) has one query block computed densely too, for its error; 0: none.
+  /// One of so many (chunk, layer) pairs has a query block computed densely too; 0: none.
   std::int32_t guard_interval = 0;
 };
 

@@ -11,8 +11,8 @@ import {
 import {
   type CutRule,
   planPrefillChunks,
-  HELD_BACK_TOKENS,
 } from '../../domain/plan-prefill-chunks.js';
+import { denseFromToken } from '../../domain/sparse-policy.js';
 import type { TokenRange } from '../../domain/token-range.js';
 
 /** A policy as it is measured. */
@@ -72,13 +72,12 @@ async function runChunk(
   tokenIds: Uint32Array,
   { beginToken, endToken }: TokenRange,
 ): Promise<PrefillChunkResult> {
-  const isTail = endToken === tokenIds.length;
   const request = {
     tokenIds: tokenIds.slice(beginToken, endToken),
     beginToken,
     nextTokenId: null,
     logprobPositions: new Float64Array(0),
-    denseFromToken: isTail ? Math.max(beginToken, endToken - HELD_BACK_TOKENS) : null,
+    denseFromToken: denseFromToken({ beginToken, endToken, totalTokens: tokenIds.length }),
   };
   return prefillChunk(session, request, () => undefined);
 }

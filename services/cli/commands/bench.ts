@@ -1,7 +1,12 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { ComputeDtype } from '../../../native/ts/index.js';
 import type { PrefillPolicy } from '../../domain/policy.js';
-import { MAX_TILES_PER_BLOCK } from '../../domain/sparse-policy.js';
+import {
+  DEFAULT_DENSE_BELOW_TOKENS,
+  DEFAULT_TILES_PER_BLOCK,
+  FLEX_DEFAULTS,
+  MAX_TILES_PER_BLOCK,
+} from '../../domain/sparse-policy.js';
 import type { BenchLine } from '../bench/bench-lines.js';
 import { measurePrefill } from '../bench/measure-prefill.js';
 import { formatCount, formatDuration } from '../output/format.js';
@@ -18,7 +23,7 @@ interface BenchFlags {
   readonly dtype: ComputeDtype;
   readonly threads: number;
   readonly patterns?: string;
-  readonly tilesPerBlock: number;
+  readonly tilesPerBlock?: number;
   readonly denseBelow: number;
   readonly gamma: number;
   readonly guardEvery: number;
@@ -49,20 +54,19 @@ export function addBenchCommand(program: Command): void {
     .option('--patterns <file>', "pattern file; default: minference.json in the model's folder")
     .option(
       '--tiles-per-block <count>',
-      'most key tiles of 64 queries, where the pattern file does not say',
+      `most key tiles of 64 queries, of every head; default: the pattern file's, else ${String(DEFAULT_TILES_PER_BLOCK)}`,
       integerFrom(1, MAX_TILES_PER_BLOCK),
-      64,
     )
     .option(
       '--dense-below <tokens>',
       'chunks that end here or before are dense',
       integerFrom(0, MOST_UINT32),
-      8_192,
+      DEFAULT_DENSE_BELOW_TOKENS,
     )
-    .option('--gamma <share>', 'FlexPrefill: attention mass to cover', finiteNumber, 0.95)
+    .option('--gamma <share>', 'FlexPrefill: attention mass to cover', finiteNumber, FLEX_DEFAULTS.gamma)
     .option(
       '--guard-every <n>',
-      'compute one block of every n-th (chunk, layer) densely too, for its error; 0: none',
+      'of so many (chunk, layer) pairs one has a block computed densely too, for its error; 0: none',
       integerFrom(0, 1_000_000),
       0,
     )
@@ -91,8 +95,10 @@ async function benchPrefill(flags: BenchFlags): Promise<void> {
       patternsFile: flags.patterns ?? null,
       sparse: {
         denseBelowTokens: flags.denseBelow,
-        tilesPerBlock: flags.tilesPerBlock,
-        ...{ gamma, tau: 0.1, minTiles: 8 },
+        tilesPerBlock: flags.tilesPerBlock ?? DEFAULT_TILES_PER_BLOCK,
+        tilesOverrideFile: flags.tilesPerBlock !== undefined,
+        ...FLEX_DEFAULTS,
+        gamma,
         guardInterval: flags.guardEvery,
       },
       denseUntilToken: flags.denseUntil ?? Infinity,

@@ -1,7 +1,11 @@
 import { join } from 'node:path';
 import { Option, type Command } from 'commander';
 import type { ComputeDtype, Device } from '../../../native/ts/index.js';
-import { MAX_TILES_PER_BLOCK } from '../../domain/sparse-policy.js';
+import {
+  DEFAULT_DENSE_BELOW_TOKENS,
+  DEFAULT_TILES_PER_BLOCK,
+  MAX_TILES_PER_BLOCK,
+} from '../../domain/sparse-policy.js';
 import { PATTERNS_FILE } from '../../platform/patterns/load-patterns.js';
 import { formatShare } from '../output/format.js';
 import { LEAST_TILES, searchCandidates } from '../patterns/candidates.js';
@@ -81,13 +85,13 @@ function addSearch(patterns: Command): void {
       '--tiles <count>',
       'most key tiles of 64 queries',
       integerFrom(LEAST_TILES, MAX_TILES_PER_BLOCK),
-      64,
+      DEFAULT_TILES_PER_BLOCK,
     )
     .option(
       '--dense-below <tokens>',
       'chunks that end here or before are dense, and nothing is tried on them',
       integerFrom(0, MOST_UINT32),
-      8_192,
+      DEFAULT_DENSE_BELOW_TOKENS,
     )
     .option('--seed <number>', 'same seed, same prompts', integerFrom(0), 1)
     .option('--texts <folder>', 'of .txt files that prose is taken from; default: Moby Dick')
@@ -111,7 +115,7 @@ function addShow(patterns: Command): void {
       '--tiles <count>',
       'most key tiles of 64 queries, where the pattern file does not say',
       integerFrom(1, MAX_TILES_PER_BLOCK),
-      64,
+      DEFAULT_TILES_PER_BLOCK,
     )
     .requiredOption('--out <file>', 'SVG file to write')
     .addHelpText('after', SHOW_EXAMPLES)

@@ -14,7 +14,7 @@ import {
 } from '../../../native/ts/index.js';
 import { planPrefillChunks } from '../../domain/plan-prefill-chunks.js';
 import { ServingError } from '../../domain/serving-error.js';
-import { DENSE_TAIL_ROWS } from '../../domain/sparse-policy.js';
+import { DENSE_TAIL_ROWS, denseFromToken } from '../../domain/sparse-policy.js';
 import type { TokenRange } from '../../domain/token-range.js';
 
 const CUT_RULE = 'cpu';
@@ -80,7 +80,7 @@ function chunkRequest(
     beginToken,
     nextTokenId: null,
     logprobPositions: new Float64Array(0),
-    denseFromToken: Math.max(beginToken, tokenIds.length - DENSE_TAIL_ROWS),
+    denseFromToken: denseFromToken({ beginToken, endToken, totalTokens: tokenIds.length }),
   };
 }
 

@@ -35,6 +35,7 @@ const sparsePolicy = z
   .object({
     denseBelowTokens: uint64,
     tilesPerBlock: z.number(),
+    tilesOverrideFile: z.boolean(),
     patternsSha256: z.string(),
     gamma: z.number(),
     tau: z.number(),

@@ -6,7 +6,7 @@ export interface PolicyDefaults {
   /** Most key tiles of a query block, where the pattern file does not say. */
   readonly tilesPerBlock: number;
   readonly denseBelowTokens: number;
-  /** Every n-th (chunk, layer) is guarded; 0: none. */
+  /** One of so many (chunk, layer) pairs is guarded; 0: none. */
   readonly guardInterval: number;
   /** Of the model's pattern file, or of none. */
   readonly patternsSha256: string;

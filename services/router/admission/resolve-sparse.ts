@@ -1,14 +1,12 @@
 import type { PrefillPolicy } from '../../domain/policy.js';
 import { ServingError } from '../../domain/serving-error.js';
 import {
+  FLEX_DEFAULTS,
   MAX_TILES_PER_BLOCK,
   type ResolvedSparsePolicy,
   type WantedSparsePolicy,
 } from '../../domain/sparse-policy.js';
 import type { PolicyDefaults } from './policy-defaults.js';
-
-/** FlexPrefill's own values (arXiv:2502.20766, section 4). */
-const FLEX = { gamma: 0.95, tau: 0.1, minTiles: 8 } as const;
 
 /**
  * Every threshold of sparse prefill.
@@ -28,13 +26,14 @@ export function resolveSparse(
       'is for sparse prefill, and the prefill policy is dense: set prefill_policy, or leave it out',
     );
   }
-  const { tau, minTiles } = FLEX;
+  const { tau, minTiles } = FLEX_DEFAULTS;
   const gamma = wanted?.gamma ?? null;
   return {
     denseBelowTokens: wanted?.denseBelowTokens ?? defaults.denseBelowTokens,
     tilesPerBlock: wanted?.tilesPerBlock ?? defaults.tilesPerBlock,
+    tilesOverrideFile: (wanted?.tilesPerBlock ?? null) !== null,
     patternsSha256: prefillPolicy === 'minference' ? defaults.patternsSha256 : '',
-    gamma: gamma === null ? FLEX.gamma : asWritten(gamma),
+    gamma: gamma === null ? FLEX_DEFAULTS.gamma : asWritten(gamma),
     ...{ tau, minTiles },
     guardInterval: defaults.guardInterval,
   };

@@ -14,12 +14,3 @@ export function chunkSparseWork({ segment, sparse }: PrefillChunkResult): Sparse
     causalKeys: [...causalKeys],
   };
 }
-
-/** Where the prompt's dense last rows begin; null for a chunk that has none of them. */
-export function denseFromToken(
-  chunk: { readonly endToken: number; readonly totalTokens: number | null },
-  denseTailRows: number,
-): number | null {
-  const { endToken, totalTokens } = chunk;
-  return endToken === totalTokens ? Math.max(0, totalTokens - denseTailRows) : null;
-}

@@ -5,9 +5,9 @@ import type { ResolvedPolicy } from '../../domain/policy.js';
 import { type ErrorCode, ServingError } from '../../domain/serving-error.js';
 import type { SessionRecord } from '../../domain/session-record.js';
 import type { SessionStore } from '../../domain/session-store.js';
-import { DENSE_TAIL_ROWS } from '../../domain/sparse-policy.js';
+import { denseFromToken } from '../../domain/sparse-policy.js';
 import { toServingError } from '../../engine-host/native-error-code.js';
-import { chunkSparseWork, denseFromToken } from './chunk-sparse-work.js';
+import { chunkSparseWork } from './chunk-sparse-work.js';
 import { finishedChunk, missingChunks } from './finished-chunk.js';
 import { parsePrefillJob } from './parse-prefill-job.js';
 import type { PrefillEngine } from './prefill-engine.js';
@@ -179,7 +179,7 @@ export class PrefillJobs {
       beginToken,
       nextTokenId: job.nextTokenId,
       logprobPositions: wantedPositions(job),
-      denseFromToken: isSparse ? denseFromToken(job, DENSE_TAIL_ROWS) : null,
+      denseFromToken: isSparse ? denseFromToken(job) : null,
     };
     const result = await this.#interruptible(session, job, () =>
       engine.prefillChunk(session.handle, request, (share) => {

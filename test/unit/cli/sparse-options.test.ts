@@ -43,7 +43,7 @@ describe('The report of a sparse turn', () => {
       ...{ prefillPolicy: 'minference', cachePolicy: 'full', dtype: 'bf16', cutRule: 'cpu' },
       sparse: {
         ...{ denseBelowTokens: 8_192, tilesPerBlock: 64, patternsSha256: 'e'.repeat(64) },
-        ...{ gamma: 0.95, tau: 0.1, minTiles: 8, guardInterval: 8 },
+        ...{ tilesOverrideFile: false, gamma: 0.95, tau: 0.1, minTiles: 8, guardInterval: 8 },
       },
     },
     ...{ promptTokens: 40_000, cachedTokens: 10_000, completionTokens: 2 },

@@ -69,6 +69,7 @@ test('a start says where its history begins and ends', () => {
 const sparse = {
   denseBelowTokens: '8192',
   tilesPerBlock: 64,
+  tilesOverrideFile: true,
   patternsSha256: 'e'.repeat(64),
   gamma: 0.95,
   tau: 0.1,

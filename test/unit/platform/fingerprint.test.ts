@@ -11,6 +11,7 @@ import { prefixChainStart } from '../../../services/platform/prefix-chain.js';
 const SPARSE: ResolvedSparsePolicy = {
   denseBelowTokens: 8_192,
   tilesPerBlock: 64,
+  tilesOverrideFile: false,
   patternsSha256: 'e'.repeat(64),
   gamma: 0.95,
   tau: 0.1,
@@ -71,6 +72,7 @@ for (const change of changes) {
 const sparseChanges: Partial<ResolvedSparsePolicy>[] = [
   { denseBelowTokens: 8_193 },
   { tilesPerBlock: 65 },
+  { tilesOverrideFile: true },
   { patternsSha256: '' },
   { gamma: 0.9 },
   { tau: 0.2 },

@@ -22,6 +22,7 @@ const STAGE = { patterns: PATTERNS, layerBegin: 0, layerEnd: 3, queryHeads: 2 };
 
 const SPARSE: ResolvedSparsePolicy = {
   ...{ denseBelowTokens: 1_024, tilesPerBlock: 64, patternsSha256: PATTERNS.sha256 },
+  tilesOverrideFile: false,
   ...{ gamma: 0.9, tau: 0.1, minTiles: 8, guardInterval: 4 },
 };
 
@@ -43,6 +44,13 @@ test('budgets are of each head of each layer of the stage, in order', () => {
   assert.deepEqual(rest, {
     ...{ denseBelowTokens: 1_024, gamma: 0.9, tau: 0.1, minTiles: 8, guardInterval: 4 },
   });
+});
+
+test('a request that names its tiles has them in every head, whatever the file says', () => {
+  const sparse = { ...SPARSE, tilesPerBlock: 16, tilesOverrideFile: true };
+  const native = nativeSparsePolicy(policyOf('minference', sparse), STAGE);
+  const tiles = (native?.budgets ?? new Float64Array()).filter((_, at) => at % 4 === 3);
+  assert.deepEqual([...tiles], [16, 16, 16, 16, 16, 16]);
 });
 
 test('a stage has the budgets of its own layers', () => {

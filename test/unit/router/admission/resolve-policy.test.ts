@@ -82,7 +82,7 @@ describe('thresholds of sparse prefill', () => {
   test("are the router's where a header does not say", () => {
     const resolved = {
       ...{ denseBelowTokens: 8_192, tilesPerBlock: 64, patternsSha256: 'e'.repeat(64) },
-      ...{ gamma: 0.95, tau: 0.1, minTiles: 8, guardInterval: 8 },
+      ...{ tilesOverrideFile: false, gamma: 0.95, tau: 0.1, minTiles: 8, guardInterval: 8 },
     };
     assert.deepEqual(resolveSparse('minference', null, DEFAULTS), resolved);
     assert.deepEqual(resolveSparse('minference', UNSET, DEFAULTS), resolved);
@@ -96,6 +96,7 @@ describe('thresholds of sparse prefill', () => {
     const wanted = { tilesPerBlock: 65_536, denseBelowTokens: 0, gamma: Math.fround(0.9) };
     const resolved = resolveSparse('minference', wanted, DEFAULTS);
     assert.equal(resolved?.tilesPerBlock, 65_536);
+    assert.equal(resolved.tilesOverrideFile, true);
     assert.equal(resolved.denseBelowTokens, 0);
     assert.equal(resolved.gamma, 0.9, 'as it was written, not as 32 bits hold it');
   });
