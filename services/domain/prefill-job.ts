@@ -1,13 +1,16 @@
 import type { SparseWork } from './sparse-work.js';
 import type { TokenRange } from './token-range.js';
 
+/** Raised with every change of a job's form or its result's. */
+export const PREFILL_JOB_SCHEMA_VERSION = 3;
+
 /**
  * A unit of work on a worker's queue. Job id: prefillJobId(). `prefill` runs one prompt chunk,
  * and makes the hand-off after the prompt's last one; `seal` (beginToken = endToken = prompt length)
  * makes it alone, where no chunk is left to run.
  */
 export interface PrefillJob extends TokenRange {
-  readonly schemaVersion: 2;
+  readonly schemaVersion: typeof PREFILL_JOB_SCHEMA_VERSION;
   readonly kind: 'prefill' | 'seal';
   readonly sessionId: string;
   readonly epoch: number;

@@ -3,7 +3,8 @@ import type { GenerationOptions } from './sampling.js';
 import type { SparseWork } from './sparse-work.js';
 import type { TokenRange } from './token-range.js';
 
-export const SESSION_SCHEMA_VERSION = 2;
+/** Raised with every change of the form below: a router or worker of another version refuses it. */
+export const SESSION_SCHEMA_VERSION = 3;
 /** 128 random bits, made by the router; checked before any path or key is made from it. */
 export const SESSION_ID_PATTERN = /^[0-9a-f]{32}$/;
 

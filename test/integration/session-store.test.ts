@@ -109,12 +109,13 @@ test('a record of another schema version is DATA_LOSS that says so, not a wrong 
   assert.deepEqual([attempt, origins.length], [0, 1]);
   for (const other of [
     { ...older, schemaVersion: 1, turn: 0 },
-    { ...older, schemaVersion: 3 },
+    { ...older, schemaVersion: 2 },
+    { ...older, schemaVersion: 4 },
   ]) {
     await redis.hset(`longshadow:session:${sessionId}`, 'record', JSON.stringify(other));
     await assert.rejects(store.records.load(sessionId), {
       code: 'DATA_LOSS',
-      message: /session record in Redis has another form \(schemaVersion: .*2/,
+      message: /session record in Redis has another form \(schemaVersion: .*3/,
     });
   }
 });

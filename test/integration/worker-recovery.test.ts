@@ -191,7 +191,7 @@ test('payloads that are damaged in Redis fail as JOB_CORRUPT, and other sessions
   const [tornJob, changedJob, fineJob] = jobs;
   assert.ok(tornJob !== undefined && changedJob !== undefined && fineJob !== undefined);
   const key = (id: string): string => worker.queue.toKey(id);
-  await lane.command.hset(key(prefillJobId(tornJob.data)), 'data', '{"schemaVersion":2,"ki');
+  await lane.command.hset(key(prefillJobId(tornJob.data)), 'data', '{"schemaVersion":3,"ki');
   const foreign = { ...changedJob.data, sessionId: fine.record.sessionId };
   await lane.command.hset(key(prefillJobId(changedJob.data)), 'data', JSON.stringify(foreign));
   await Promise.all([

@@ -10,13 +10,17 @@ import {
   stopServiceChild,
 } from '../../services/cli/cluster/service-child.js';
 import {
+  PREFILL_JOB_SCHEMA_VERSION,
   type PrefillJob,
   prefillJobId,
   type PrefillJobResult,
   workerQueueName,
 } from '../../services/domain/prefill-job.js';
 import type { SessionEvent } from '../../services/domain/session-event.js';
-import type { SessionRecord } from '../../services/domain/session-record.js';
+import {
+  SESSION_SCHEMA_VERSION,
+  type SessionRecord,
+} from '../../services/domain/session-record.js';
 import type { TokenRange } from '../../services/domain/token-range.js';
 import { sessionFingerprint } from '../../services/platform/fingerprint.js';
 import { withChecksum } from '../../services/platform/job-checksum.js';
@@ -110,7 +114,7 @@ export class Lane {
     const epoch = 1;
     const inputs = { modelFingerprint, policy, sessionId, epoch, layerBegin, layerEnd };
     const record: SessionRecord = {
-      schemaVersion: 2,
+      schemaVersion: SESSION_SCHEMA_VERSION,
       sessionId,
       revision: 1,
       state: 'prefilling',
@@ -178,7 +182,7 @@ export class Lane {
       await this.store.tokenIds.put(record.sessionId, beginToken, ids);
     }
     const data: PrefillJob = {
-      schemaVersion: 2,
+      schemaVersion: PREFILL_JOB_SCHEMA_VERSION,
       kind: isSeal ? 'seal' : 'prefill',
       sessionId: record.sessionId,
       epoch: record.epoch,

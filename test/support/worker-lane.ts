@@ -13,6 +13,7 @@ import {
 } from '../../services/cli/cluster/service-child.js';
 import type { FleetMember } from '../../services/domain/fleet.js';
 import {
+  PREFILL_JOB_SCHEMA_VERSION,
   type PrefillJob,
   prefillJobId,
   type PrefillJobResult,
@@ -88,7 +89,7 @@ export class LaneWorker {
     priority = 0,
   ): Promise<Job<PrefillJob, PrefillJobResult>> {
     const data: PrefillJob = {
-      schemaVersion: 2,
+      schemaVersion: PREFILL_JOB_SCHEMA_VERSION,
       kind: beginToken === endToken ? 'seal' : 'prefill',
       sessionId: record.sessionId,
       epoch: record.epoch,

@@ -1,4 +1,9 @@
-import { type PrefillJob, prefillJobId, type PrefillJobResult } from '../../domain/prefill-job.js';
+import {
+  PREFILL_JOB_SCHEMA_VERSION,
+  type PrefillJob,
+  prefillJobId,
+  type PrefillJobResult,
+} from '../../domain/prefill-job.js';
 import { ServingError } from '../../domain/serving-error.js';
 import { addSparseWork } from '../../domain/sparse-work.js';
 import type { TurnRecord } from '../../domain/session-record.js';
@@ -110,7 +115,7 @@ async function makeJob(
   const nextTokenId = await session.surely(async () => tokens.at(endToken));
   const { sessionId, epoch, modelFingerprint, fingerprint, deadlineUnixMs, traceparent } = record;
   return {
-    schemaVersion: 2,
+    schemaVersion: PREFILL_JOB_SCHEMA_VERSION,
     stage: 0,
     ...{ kind, sessionId, epoch, modelFingerprint, fingerprint, beginToken, endToken, nextTokenId },
     promptLogprobs:

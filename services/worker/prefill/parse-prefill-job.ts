@@ -1,5 +1,9 @@
 import { z } from 'zod';
-import { type PrefillJob, prefillJobId } from '../../domain/prefill-job.js';
+import {
+  PREFILL_JOB_SCHEMA_VERSION,
+  type PrefillJob,
+  prefillJobId,
+} from '../../domain/prefill-job.js';
 import { ServingError } from '../../domain/serving-error.js';
 import { SESSION_ID_PATTERN } from '../../domain/session-record.js';
 
@@ -8,7 +12,7 @@ const hex32 = z.string().regex(SESSION_ID_PATTERN);
 const tokenRange = z.strictObject({ beginToken: position, endToken: position });
 
 const prefillJob = z.strictObject({
-  schemaVersion: z.literal(2),
+  schemaVersion: z.literal(PREFILL_JOB_SCHEMA_VERSION),
   kind: z.enum(['prefill', 'seal']),
   sessionId: hex32,
   epoch: z.number().int().positive().max(0xffffffff),

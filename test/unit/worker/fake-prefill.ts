@@ -10,6 +10,7 @@ import {
   type SparseStats,
 } from '../../../native/ts/index.js';
 import {
+  PREFILL_JOB_SCHEMA_VERSION,
   type PrefillJob,
   prefillJobId,
   type PrefillJobResult,
@@ -17,7 +18,10 @@ import {
 import type { ResolvedPolicy } from '../../../services/domain/policy.js';
 import type { SessionEvent } from '../../../services/domain/session-event.js';
 import { type ErrorCode, ServingError } from '../../../services/domain/serving-error.js';
-import type { SessionRecord } from '../../../services/domain/session-record.js';
+import {
+  SESSION_SCHEMA_VERSION,
+  type SessionRecord,
+} from '../../../services/domain/session-record.js';
 import type { AppendOptions } from '../../../services/domain/session-store.js';
 import { PrefillJobs } from '../../../services/worker/prefill/prefill-jobs.js';
 import { PrefillSessions } from '../../../services/worker/prefill/prefill-sessions.js';
@@ -199,7 +203,7 @@ export function makeWorld() {
 export function job(more: Partial<PrefillJob>): PrefillJob {
   const epoch = more.epoch ?? 1;
   return {
-    schemaVersion: 2,
+    schemaVersion: PREFILL_JOB_SCHEMA_VERSION,
     kind: 'prefill',
     sessionId: SESSION,
     epoch,
@@ -221,7 +225,7 @@ export function job(more: Partial<PrefillJob>): PrefillJob {
 export function sessionRecord(more: Partial<SessionRecord>): SessionRecord {
   const epoch = more.epoch ?? 1;
   return {
-    schemaVersion: 2,
+    schemaVersion: SESSION_SCHEMA_VERSION,
     sessionId: SESSION,
     revision: 1,
     state: 'prefilling',

@@ -52,7 +52,8 @@ test('every field of a record must be there', () => {
 const { turn } = newRecord(id);
 const wrongFields: Record<string, unknown>[] = [
   { schemaVersion: 1 },
-  { schemaVersion: '2' },
+  { schemaVersion: 2 },
+  { schemaVersion: '3' },
   { sessionId: '../etc' },
   { epoch: 0 },
   { attempt: -1 },

@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import {
+  PREFILL_JOB_SCHEMA_VERSION,
   type PrefillJob,
   prefillJobId,
   workerQueueName,
@@ -99,7 +100,7 @@ function makeGate(): { readonly opened: Promise<void>; open(): void } {
 
 function makeJob(sessionId = randomBytes(16).toString('hex')): PrefillJob {
   return {
-    schemaVersion: 2,
+    schemaVersion: PREFILL_JOB_SCHEMA_VERSION,
     kind: 'prefill',
     sessionId,
     epoch: 1,
@@ -274,7 +275,7 @@ describe('a job on its worker’s queue', () => {
     const job = makeJob();
     const run = queues.run(workerId, job, options());
     await untilAdded(1);
-    await raw.hset(jobKey(job), 'data', '{"schemaVersion":2,"ki');
+    await raw.hset(jobKey(job), 'data', '{"schemaVersion":3,"ki');
     await assert.rejects(run, failsWith('JOB_CORRUPT'));
     assert.ok(await isGone(job));
     consumer = new Consumer();
