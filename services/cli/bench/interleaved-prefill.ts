@@ -8,10 +8,7 @@ import {
   type SparsePolicy,
   type ValueStoreHandle,
 } from '../../../native/ts/index.js';
-import {
-  type CutRule,
-  planPrefillChunks,
-} from '../../domain/plan-prefill-chunks.js';
+import { type CutRule, planPrefillChunks } from '../../domain/plan-prefill-chunks.js';
 import { denseFromToken } from '../../domain/sparse-policy.js';
 import type { TokenRange } from '../../domain/token-range.js';
 

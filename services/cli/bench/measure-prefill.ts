@@ -5,6 +5,7 @@ import {
   openEngine,
   removeSessionFiles,
   type ComputeDtype,
+  type Device,
   type EngineHandle,
   type EngineInfo,
 } from '../../../native/ts/index.js';
@@ -30,6 +31,7 @@ export interface PrefillBench {
   readonly modelDirectory: string;
   readonly tokens: number;
   readonly policies: readonly PrefillPolicy[];
+  readonly device: Device;
   readonly dtype: ComputeDtype;
   /** Of the engine; 0: one a core. */
   readonly threads: number;
@@ -50,10 +52,9 @@ export async function measurePrefill(
   onChunk: (chunk: MeasuredChunk) => void,
 ): Promise<BenchLine[]> {
   const patterns = await loadPatterns(bench.modelDirectory, bench.patternsFile);
-  const { modelDirectory, dtype, threads } = bench;
+  const { modelDirectory, device, dtype, threads } = bench;
   const engine = await openEngine({
-    ...{ modelDirectory, dtype, threads },
-    ...{ device: 'cpu', layerBegin: 0, layerEnd: null },
+    ...{ modelDirectory, device, dtype, threads, layerBegin: 0, layerEnd: null },
   });
   try {
     const info = engineInfo(engine);

@@ -1,5 +1,4 @@
-import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { ComputeDtype } from '../../../native/ts/index.js';
+import { type Command, InvalidArgumentError } from 'commander';
 import type { PrefillPolicy } from '../../domain/policy.js';
 import {
   DEFAULT_DENSE_BELOW_TOKENS,
@@ -10,17 +9,21 @@ import {
 import type { BenchLine } from '../bench/bench-lines.js';
 import { measurePrefill } from '../bench/measure-prefill.js';
 import { formatCount, formatDuration } from '../output/format.js';
+import {
+  addEngineOptions,
+  addPatternsOption,
+  addThreadsOption,
+  type EngineFlags,
+} from './engine-options.js';
 import { finiteNumber, integerFrom, MOST_UINT32 } from './option-parsers.js';
 
 const POLICIES: readonly PrefillPolicy[] = ['dense', 'minference', 'flexprefill'];
 /** Of a prompt: 512 is a page, and the tail is 128 tokens at least. */
 const LEAST_TOKENS = 1_024;
 
-interface BenchFlags {
-  readonly model: string;
+interface BenchFlags extends EngineFlags {
   readonly tokens: number;
   readonly policies: PrefillPolicy[];
-  readonly dtype: ComputeDtype;
   readonly threads: number;
   readonly patterns?: string;
   readonly tilesPerBlock?: number;
@@ -42,16 +45,14 @@ Examples:
     --dense-until 131072`;
 
 export function addBenchCommand(program: Command): void {
-  program
+  const bench = program
     .command('bench')
     .description('Measure this machine')
-    .addHelpText('after', EXAMPLES)
-    .command('prefill')
+    .addHelpText('after', EXAMPLES);
+  addPatternsOption(addThreadsOption(addEngineOptions(bench.command('prefill'))))
     .description('Time the prefill of one prompt under several policies, on the engine alone')
-    .requiredOption('--model <directory>', 'model folder in Hugging Face layout')
     .requiredOption('--tokens <count>', 'length of the prompt', integerFrom(LEAST_TOKENS))
     .option('--policies <list>', `of ${POLICIES.join(', ')}`, policyList, ['dense', 'minference'])
-    .option('--patterns <file>', "pattern file; default: minference.json in the model's folder")
     .option(
       '--tiles-per-block <count>',
       `most key tiles of 64 queries, of every head; default: the pattern file's, else ${String(DEFAULT_TILES_PER_BLOCK)}`,
@@ -63,7 +64,12 @@ export function addBenchCommand(program: Command): void {
       integerFrom(0, MOST_UINT32),
       DEFAULT_DENSE_BELOW_TOKENS,
     )
-    .option('--gamma <share>', 'FlexPrefill: attention mass to cover', finiteNumber, FLEX_DEFAULTS.gamma)
+    .option(
+      '--gamma <share>',
+      'FlexPrefill: attention mass to cover',
+      finiteNumber,
+      FLEX_DEFAULTS.gamma,
+    )
     .option(
       '--guard-every <n>',
       'of so many (chunk, layer) pairs one has a block computed densely too, for its error; 0: none',
@@ -71,12 +77,6 @@ export function addBenchCommand(program: Command): void {
       0,
     )
     .option('--dense-until <tokens>', 'run no dense chunk from this position on', integerFrom(1))
-    .option('--threads <count>', 'of the engine; 0: one a core', integerFrom(0, 1_024), 0)
-    .addOption(
-      new Option('--dtype <name>', 'storage and products')
-        .choices(['fp32', 'bf16'])
-        .default('bf16'),
-    )
     .option('--json', 'one JSON object a policy on standard output')
     .addHelpText('after', EXAMPLES)
     .action(benchPrefill);
@@ -90,6 +90,7 @@ async function benchPrefill(flags: BenchFlags): Promise<void> {
       modelDirectory: flags.model,
       tokens: flags.tokens,
       policies: flags.policies,
+      device: flags.device,
       dtype: flags.dtype,
       threads: flags.threads,
       patternsFile: flags.patterns ?? null,

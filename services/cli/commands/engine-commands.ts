@@ -1,25 +1,22 @@
-import { Option, type Command } from 'commander';
-import type { ComputeDtype, Device } from '../../../native/ts/index.js';
+import type { Command } from 'commander';
 import { ServingError } from '../../domain/serving-error.js';
 import { writeSafetensors } from '../engine/safetensors.js';
 import { greedyTokens, promptLogits, type EngineChoice } from '../engine/scratch-run.js';
 import { readTokenIds } from '../engine/token-ids-file.js';
+import { addEngineOptions, type EngineFlags } from './engine-options.js';
 import { integerFrom, integerList } from './option-parsers.js';
 
-interface EngineFlags {
-  readonly model: string;
+interface PromptFlags extends EngineFlags {
   readonly ids: string;
-  readonly device: Device;
-  readonly dtype: ComputeDtype;
   readonly chunk: number;
 }
 
-interface LogitsFlags extends EngineFlags {
+interface LogitsFlags extends PromptFlags {
   readonly rows?: number[];
   readonly out: string;
 }
 
-interface GreedyFlags extends EngineFlags {
+interface GreedyFlags extends PromptFlags {
   readonly count: number;
   readonly stopAtEos?: boolean;
 }
@@ -39,7 +36,7 @@ Examples:
 
 /** Commands that run the engine in this process, without a cluster. */
 export function addEngineCommands(program: Command): void {
-  withEngineOptions(program.command('logits'))
+  withPromptOptions(program.command('logits'))
     .description("Write the model's logits for some rows of a prompt")
     .option('--rows <list>', 'positions, as 0,1,5; default: the last', integerList)
     .requiredOption('--out <path>', 'safetensors file to write')
@@ -59,7 +56,7 @@ export function addEngineCommands(program: Command): void {
         throw new ServingError('BAD_REQUEST', `--out ${flags.out} cannot be written: ${why}`);
       }
     });
-  withEngineOptions(program.command('greedy'))
+  withPromptOptions(program.command('greedy'))
     .description('Continue a prompt greedily; prints {"ids": [...]}')
     .requiredOption('--count <tokens>', 'tokens to generate', integerFrom(1))
     .option('--stop-at-eos', "end at the model's end-of-sequence ids (the id is printed)")
@@ -72,23 +69,12 @@ export function addEngineCommands(program: Command): void {
     });
 }
 
-function withEngineOptions(command: Command): Command {
-  return command
-    .requiredOption('--model <directory>', 'model folder in Hugging Face layout')
+function withPromptOptions(command: Command): Command {
+  return addEngineOptions(command)
     .requiredOption('--ids <path>', 'JSON file: an array of token ids or {"ids": [...]}')
-    .addOption(
-      new Option('--device <name>', 'where to compute')
-        .choices(['cpu', 'reference'])
-        .default('cpu'),
-    )
-    .addOption(
-      new Option('--dtype <name>', 'storage and products')
-        .choices(['fp32', 'bf16'])
-        .default('bf16'),
-    )
     .option('--chunk <tokens>', 'tokens of a prefill chunk; 0: all at once', integerFrom(0), 0);
 }
 
-function toChoice({ model, device, dtype, chunk }: EngineFlags): EngineChoice {
+function toChoice({ model, device, dtype, chunk }: PromptFlags): EngineChoice {
   return { modelDirectory: model, device, dtype, chunkTokens: chunk };
 }

@@ -1,6 +1,5 @@
 import { join } from 'node:path';
-import { Option, type Command } from 'commander';
-import type { ComputeDtype, Device } from '../../../native/ts/index.js';
+import type { Command } from 'commander';
 import {
   DEFAULT_DENSE_BELOW_TOKENS,
   DEFAULT_TILES_PER_BLOCK,
@@ -12,6 +11,12 @@ import { LEAST_TILES, searchCandidates } from '../patterns/candidates.js';
 import { describeSearch } from '../patterns/describe-search.js';
 import { searchPatterns } from '../patterns/search-patterns.js';
 import { describePattern, showHead } from '../patterns/show-head.js';
+import {
+  addEngineOptions,
+  addPatternsOption,
+  addThreadsOption,
+  type EngineFlags,
+} from './engine-options.js';
 import { EXIT_INTERRUPTED } from './exit-status.js';
 import { integerFrom, MOST_UINT32 } from './option-parsers.js';
 import { stopSignal } from './stop-signal.js';
@@ -19,8 +24,7 @@ import { stopSignal } from './stop-signal.js';
 /** A page, and the tail's least. */
 const LEAST_TOKENS = 1_024;
 
-interface SearchFlags {
-  readonly model: string;
+interface SearchFlags extends EngineFlags {
   readonly out?: string;
   readonly tokens: number;
   readonly prompts: number;
@@ -31,22 +35,18 @@ interface SearchFlags {
   readonly texts?: string;
   readonly fresh?: boolean;
   readonly threads: number;
-  readonly device: Device;
-  readonly dtype: ComputeDtype;
   readonly json?: boolean;
 }
 
-interface ShowFlags {
-  readonly model: string;
+interface ShowFlags extends EngineFlags {
   readonly patterns?: string;
   readonly layer: number;
   readonly head: number;
   readonly tokens?: number;
   readonly promptFile?: string;
   readonly tiles: number;
+  readonly threads: number;
   readonly out: string;
-  readonly device: Device;
-  readonly dtype: ComputeDtype;
 }
 
 const SEARCH_EXAMPLES = `
@@ -74,9 +74,8 @@ export function addPatternsCommand(program: Command): void {
 }
 
 function addSearch(patterns: Command): void {
-  withDevice(patterns.command('search'))
+  addThreadsOption(addEngineOptions(patterns.command('search')))
     .description('Find a pattern for each query head of a model, and write the pattern file')
-    .requiredOption('--model <directory>', 'model folder in Hugging Face layout')
     .option('--out <file>', `default: ${PATTERNS_FILE} in the model's folder`)
     .option('--tokens <count>', 'of each prompt', integerFrom(LEAST_TOKENS), 16_384)
     .option('--prompts <count>', 'that patterns are chosen by', integerFrom(1, 1_000), 6)
@@ -96,17 +95,14 @@ function addSearch(patterns: Command): void {
     .option('--seed <number>', 'same seed, same prompts', integerFrom(0), 1)
     .option('--texts <folder>', 'of .txt files that prose is taken from; default: Moby Dick')
     .option('--fresh', 'begin anew where an earlier search was stopped')
-    .option('--threads <count>', 'of the engine; 0: one a core', integerFrom(0, 1_024), 0)
     .option('--json', 'the summary as one JSON object on standard output')
     .addHelpText('after', SEARCH_EXAMPLES)
     .action(search);
 }
 
 function addShow(patterns: Command): void {
-  withDevice(patterns.command('show'))
+  addPatternsOption(addThreadsOption(addEngineOptions(patterns.command('show'))))
     .description('Draw which key tiles a head attends to, as SVG')
-    .requiredOption('--model <directory>', 'model folder in Hugging Face layout')
-    .option('--patterns <file>', `pattern file; default: ${PATTERNS_FILE} in the model's folder`)
     .requiredOption('--layer <number>', 'from 0', integerFrom(0))
     .requiredOption('--head <number>', 'query head, from 0', integerFrom(0))
     .option('--tokens <count>', 'of the book, 16384; or at most of the file', integerFrom(512))
@@ -120,20 +116,6 @@ function addShow(patterns: Command): void {
     .requiredOption('--out <file>', 'SVG file to write')
     .addHelpText('after', SHOW_EXAMPLES)
     .action(show);
-}
-
-function withDevice(command: Command): Command {
-  return command
-    .addOption(
-      new Option('--device <name>', 'where to compute')
-        .choices(['cpu', 'reference'])
-        .default('cpu'),
-    )
-    .addOption(
-      new Option('--dtype <name>', 'storage and products')
-        .choices(['fp32', 'bf16'])
-        .default('bf16'),
-    );
 }
 
 async function search(flags: SearchFlags): Promise<void> {
@@ -159,12 +141,12 @@ async function search(flags: SearchFlags): Promise<void> {
 }
 
 async function show(flags: ShowFlags): Promise<void> {
-  const { model, layer, head, tiles, out, device, dtype } = flags;
+  const { model, layer, head, tiles, out, device, dtype, threads } = flags;
   const stop = stopSignal();
   try {
     const shown = await showHead(
       {
-        ...{ modelDirectory: model, layer, head, tiles, outFile: out, device, dtype },
+        ...{ modelDirectory: model, layer, head, tiles, outFile: out, device, dtype, threads },
         patternsFile: flags.patterns ?? null,
         tokens: flags.tokens ?? null,
         promptFile: flags.promptFile ?? null,

@@ -37,6 +37,8 @@ export interface ShowCall {
   readonly outFile: string;
   readonly device: Device;
   readonly dtype: ComputeDtype;
+  /** Of the engine; 0: one a core. */
+  readonly threads: number;
 }
 
 /** What a drawn head does. */
@@ -54,10 +56,10 @@ export interface ShownHead {
  * @throws ServingError for a model, a head, a pattern file or a prompt that does not fit
  */
 export async function showHead(call: ShowCall, stop: AbortSignal): Promise<ShownHead> {
-  const { modelDirectory, device, dtype, layer, head } = call;
+  const { modelDirectory, device, dtype, threads, layer, head } = call;
   const loaded = await loadPatterns(modelDirectory, call.patternsFile);
   const engine = await openEngine({
-    ...{ modelDirectory, device, dtype, threads: 0, layerBegin: 0, layerEnd: null },
+    ...{ modelDirectory, device, dtype, threads, layerBegin: 0, layerEnd: null },
   });
   try {
     const info = engineInfo(engine);
