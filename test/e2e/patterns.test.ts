@@ -1,7 +1,16 @@
 import assert from '../support/assert.js';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -102,6 +111,47 @@ describe('patterns search', () => {
     assert.match(svg, /needle, layer 2, head 1: /);
     await runCli(args);
     assert.equal(readFileSync(picture, 'utf8'), svg, 'the same bytes each time');
+  });
+});
+
+describe('patterns search without --out', () => {
+  let model: string;
+  let served: string;
+
+  before(() => {
+    model = join(folder, 'model');
+    served = join(model, 'minference.json');
+    mkdirSync(model);
+    for (const file of readdirSync(NEEDLE_MODEL)) {
+      if (file !== 'minference.json') symlinkSync(join(NEEDLE_MODEL, file), join(model, file));
+    }
+  });
+  const searchHere = (...more: string[]): string[] => [
+    ...['patterns', 'search', '--model', model, ...SMALL, '--held-out', '0', ...more],
+  ];
+
+  test("writes the model's own file where there is none, and does not replace it unasked", async () => {
+    await runCli(searchHere());
+    const first = readFileSync(served, 'utf8');
+    const asked = /minference\.json is there.*--out.*--force/s;
+    await refused(searchHere('--seed', '2'), asked);
+    await refused(searchHere('--seed', '2', '--out', served), asked);
+    assert.equal(readFileSync(served, 'utf8'), first);
+    assert.equal(existsSync(`${served}.search`), false, 'refused before the first prompt');
+  });
+
+  test('replaces it with --force', async () => {
+    writeFileSync(served, '[]');
+    await runCli(searchHere('--force'));
+    const { patterns } = await loadPatterns(model, null);
+    assert.equal(patterns.length, SHAPE.layers);
+  });
+
+  test('another file is written over as before', async () => {
+    const other = join(folder, 'again.json');
+    writeFileSync(other, '[]');
+    await runCli(searchHere('--out', other));
+    assert.notEqual(readFileSync(other, 'utf8'), '[]');
   });
 });
 

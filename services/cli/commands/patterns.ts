@@ -9,6 +9,7 @@ import { PATTERNS_FILE } from '../../platform/patterns/load-patterns.js';
 import { formatShare } from '../output/format.js';
 import { LEAST_TILES, searchCandidates } from '../patterns/candidates.js';
 import { describeSearch } from '../patterns/describe-search.js';
+import { keepServedFile } from '../patterns/keep-served-file.js';
 import { searchPatterns } from '../patterns/search-patterns.js';
 import { describePattern, showHead } from '../patterns/show-head.js';
 import {
@@ -34,6 +35,7 @@ interface SearchFlags extends EngineFlags {
   readonly seed: number;
   readonly texts?: string;
   readonly fresh?: boolean;
+  readonly force?: boolean;
   readonly threads: number;
   readonly json?: boolean;
 }
@@ -52,7 +54,8 @@ interface ShowFlags extends EngineFlags {
 const SEARCH_EXAMPLES = `
 Each pattern may attend to --tiles key tiles (64 keys) of a block of 64 queries. Every head gets the
 pattern whose attention output is nearest to dense attention's on the calibration prompts. A search
-that is stopped goes on from its last whole prompt when the same command is given again.
+that is stopped goes on from its last whole prompt when the same command is given again. Without --out
+the result is the file that the model is served with; one that is there is replaced with --force only.
 
 Examples:
   longshadow patterns search --model models/needle --out patterns.json
@@ -77,6 +80,7 @@ function addSearch(patterns: Command): void {
   addThreadsOption(addEngineOptions(patterns.command('search')))
     .description('Find a pattern for each query head of a model, and write the pattern file')
     .option('--out <file>', `default: ${PATTERNS_FILE} in the model's folder`)
+    .option('--force', 'replace the file that the model is served with')
     .option('--tokens <count>', 'of each prompt', integerFrom(LEAST_TOKENS), 16_384)
     .option('--prompts <count>', 'that patterns are chosen by', integerFrom(1, 1_000), 6)
     .option('--held-out <count>', 'that the choice is checked on', integerFrom(0, 1_000), 2)
@@ -124,6 +128,7 @@ async function search(flags: SearchFlags): Promise<void> {
   const options = { tokens, prompts, heldOut, tiles, seed, device, dtype };
   const all = { ...options, denseBelowTokens: denseBelow };
   const outFile = flags.out ?? join(model, PATTERNS_FILE);
+  if (flags.force !== true) await keepServedFile(model, outFile);
   const call = { modelDirectory: model, outFile, textFolder: texts, threads, fresh };
   const stop = stopSignal();
   try {
