@@ -117,6 +117,7 @@ function announce(
       activeSessions,
       maxSessions: settings.maxSessions,
       privateCapacityBytes: settings.maxPrivateBytes,
+      patternsSha256: '',
       draining: shutdownSignal.aborted,
       // Sessions reserve at the worker's store; decode's own limit is DECODE_MAX_PRIVATE_BYTES.
       storeCapacityBytes: 0,

@@ -18,6 +18,11 @@ export interface FleetMember {
   readonly maxPositions: number;
   readonly eosTokenIds: readonly number[];
   readonly kvBytesPerToken: number;
+  /**
+   * Of the head patterns that a worker has read, 64 hex digits: sessions of minference prefill run
+   * only where it is theirs. '' for a decode, which reads none: what it appends is dense.
+   */
+  readonly patternsSha256: string;
   /** Same value: same host and same store directory, so segments can be mapped. */
   readonly storeId: string;
   /** Bytes that sessions may reserve in this store. */

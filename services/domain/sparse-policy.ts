@@ -21,6 +21,14 @@ export interface ResolvedSparsePolicy {
   readonly guardInterval: number;
 }
 
+/**
+ * Of the patterns that a session's workers must have read.
+ * @returns '' for a policy that reads none
+ */
+export function neededPatterns(policy: { readonly sparse: ResolvedSparsePolicy | null }): string {
+  return policy.sparse?.patternsSha256 ?? '';
+}
+
 /** Key tiles of a query block that a request or a pattern file may ask for: 64 to 4,194,304 keys. */
 export const MAX_TILES_PER_BLOCK = 65_536;
 /** The prompt's last rows attend densely under every policy. */

@@ -101,6 +101,7 @@ export function describeMember(
     | 'activeSessions'
     | 'maxSessions'
     | 'privateCapacityBytes'
+    | 'patternsSha256'
     | 'draining'
     | 'storeCapacityBytes'
     | 'storeFreeBytes'

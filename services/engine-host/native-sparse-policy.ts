@@ -21,7 +21,8 @@ type Budget = readonly [HeadPatternName, columns: number, distances: number, til
  * A session's sparse policy as the engine takes it, for the layers of this stage.
  *
  * @returns null for dense prefill
- * @throws ServingError DATA_LOSS if the session was admitted for other patterns than this worker's
+ * @throws ServingError WORKER_LOST if the session was admitted for other patterns than this worker's:
+ *   only a plan on another worker helps
  */
 export function nativeSparsePolicy(
   { prefillPolicy, sparse }: ResolvedPolicy,
@@ -68,8 +69,9 @@ function stageBudgets(
 function otherPatterns(path: string | null): ServingError {
   const here = path ?? 'none, so every head has the default pattern';
   return new ServingError(
-    'DATA_LOSS',
+    'WORKER_LOST',
     `the pattern files of router and worker differ (the worker's: ${here}); ` +
       'start both with the same one',
   );
 }
+/** No byte is wrong: the worker has come back with another file than its heartbeat told the router. */

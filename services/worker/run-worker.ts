@@ -64,7 +64,7 @@ export async function runWorker(
   const storeSweep = watchStore({ ...files, isOpen, onError });
   const address = settings.advertise ?? served.address;
   const heartbeat = await announce(
-    { host, store, parts, address, capacityBytes },
+    { host, store, parts, address, capacityBytes, patternsSha256: patterns.sha256 },
     shutdownSignal,
     onError,
   );
@@ -123,11 +123,12 @@ function announce(
     readonly parts: WorkerParts;
     readonly address: string;
     readonly capacityBytes: number;
+    readonly patternsSha256: string;
   },
   shutdownSignal: AbortSignal,
   onError: (error: unknown) => void,
 ): Promise<Heartbeat> {
-  const { host, parts, address, capacityBytes } = member;
+  const { host, parts, address, capacityBytes, patternsSha256 } = member;
   const describe = () => {
     const freeBytes = valueStoreFreeBytes(host.valueStore);
     const activeSessions = parts.sessions.count;
@@ -137,6 +138,7 @@ function announce(
       activeSessions,
       maxSessions: 0,
       privateCapacityBytes: 0,
+      patternsSha256,
       draining: shutdownSignal.aborted,
       storeCapacityBytes: capacityBytes,
       storeFreeBytes: freeBytes,

@@ -127,8 +127,8 @@ test('Ctrl-C cancels: status 130 and nothing is held', async () => {
 
 test('status shows members as a table and as JSON', async () => {
   const { stdout } = await runCli(['status', '--router', cluster.address]);
-  assert.match(stdout, /^MEMBER +ADDRESS/m);
-  assert.match(stdout, /^worker-/m);
+  assert.match(stdout, /^MEMBER +ADDRESS.* PATTERNS$/m);
+  assert.match(stdout, /^worker-.* [0-9a-f]{12}$/m);
   assert.match(stdout, /^decode-/m);
   assert.match(stdout, /no sessions/);
   const json = await runCli(['status', '--router', cluster.address, '--json']);

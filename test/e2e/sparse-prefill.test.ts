@@ -153,18 +153,34 @@ describe('pattern files of a cluster', () => {
     return path;
   }
 
-  test('that differ between router and worker end a session that needs them', async () => {
-    const workers = write('workers.json', JSON.stringify(layers({ '0': 8 })));
-    const cluster = await startTestCluster(
-      {},
-      { memberEnvironment: (role) => (role === 'worker' ? { WORKER_PATTERNS_FILE: workers } : {}) },
-    );
+  /** A cluster whose workers from number `from` on have another pattern file than its router. */
+  async function withOtherFile(workers: number, from: number): Promise<TestCluster> {
+    const other = write('workers.json', JSON.stringify(layers({ '0': 8 })));
+    const memberEnvironment = (role: string, index: number): NodeJS.ProcessEnv =>
+      role === 'worker' && index >= from ? { WORKER_PATTERNS_FILE: other } : {};
+    return startTestCluster({}, { workers, memberEnvironment });
+  }
+
+  test('that differ between router and workers refuse a session that needs them', async () => {
+    const cluster = await withOtherFile(1, 0);
     try {
       const dense = await generate(cluster.client, { maxNewTokens: 1 }, idParts([1, 2, 3]));
       assert.equal(dense.ids.length, 1);
       await assert.rejects(
         generate(cluster.client, { ...MINFERENCE, maxNewTokens: 1 }, idParts([1, 2, 3])),
-        { code: status.DATA_LOSS, details: /the pattern files of router and worker differ/ },
+        { code: status.UNAVAILABLE, details: /^NO_WORKER: the pattern files .* differ/ },
+      );
+    } finally {
+      await cluster.stop();
+    }
+  });
+
+  test('that differ between two workers leave sessions to the one with the router’s', async () => {
+    const cluster = await withOtherFile(2, 1);
+    try {
+      const { members } = await cluster.status();
+      const digests = members.flatMap(({ role, patternsSha256 }) =>
+        role === 'worker' ? [patternsSha256] : [],
       );
     } finally {
       await cluster.stop();

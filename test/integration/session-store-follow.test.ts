@@ -226,6 +226,7 @@ function member(memberId: string): FleetMember {
     maxPositions: 2 ** 20,
     eosTokenIds: [2],
     kvBytesPerToken: 12_288,
+    patternsSha256: 'e'.repeat(64),
     storeId: 'store',
     storeCapacityBytes: 2 ** 34,
     storeFreeBytes: 2 ** 33,

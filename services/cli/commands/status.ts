@@ -28,6 +28,9 @@ export function addStatusCommand(program: Command): void {
     });
 }
 
+/** Digits of a digest that tell two pattern files apart; the same as in messages of the router. */
+const DIGEST_BEGINNING = 12;
+
 /** Members and sessions as two tables. */
 export function describeStatus(status: ClusterStatus): string {
   const members = formatTable(
@@ -43,6 +46,7 @@ export function describeStatus(status: ClusterStatus): string {
       { title: 'PRIVATE', right: true },
       { title: 'RESIDENT', right: true },
       { title: 'WORK', right: true },
+      { title: 'PATTERNS' },
     ],
     status.members.map(memberRow),
   );
@@ -86,5 +90,6 @@ function memberRow(member: ClusterMemberStatus): string[] {
     formatBytes(member.privateBytes),
     formatBytes(member.residentBytes),
     work,
+    member.patternsSha256.slice(0, DIGEST_BEGINNING),
   ];
 }

@@ -21,6 +21,8 @@ export interface ClusterMemberStatus {
   readonly prefillChunks: number;
   readonly decodeCalls: number;
   readonly decodeSteps: number;
+  /** Of the head patterns that a worker has read; '' for a decode. */
+  readonly patternsSha256: string;
 }
 
 export interface ClusterSessionStatus {

@@ -224,6 +224,7 @@ const member = z.object({
   storeCapacityBytes: count,
   storeFreeBytes: count,
   activeSessions: count,
+  patternsSha256: z.string().regex(/^(?:[0-9a-f]{64})?$/),
   maxSessions: count,
   privateCapacityBytes: count,
   draining: z.boolean(),

@@ -17,6 +17,14 @@ export interface Load {
   readonly placedSessions: ReadonlyMap<string, number>;
 }
 
+/** What a session needs of the members that take it. */
+export interface LaneNeeds {
+  readonly model: string;
+  readonly modelFingerprint: string;
+  /** Of the patterns that its worker must have read; '': its policy reads none. */
+  readonly patternsSha256: string;
+}
+
 /** What a session that was somewhere already wants of its next lane. */
 export interface LaneWishes {
   /** Ids of members to avoid: they died, or they leave. */
@@ -33,28 +41,22 @@ export function sessionBytes(tokens: number, kvBytesPerToken: number): number {
 }
 
 /**
- * All lanes that could take a session of a model, best first: the store that is wished for, then the
- * emptiest, then the least busy worker and decode.
+ * All lanes that could take a session, best first: the store that is wished for, then the emptiest,
+ * then the least busy worker and decode.
  *
  * @throws ServingError NO_WORKER or NO_DECODE when there is none, TOO_MANY_SESSIONS when all of
  *   their decodes are full
  */
 export function rankLanes(
-  model: string,
-  modelFingerprint: string,
+  needs: LaneNeeds,
   members: readonly FleetMember[],
   load: Load,
   { except = NOBODY, preferStoreId = null }: LaneWishes = {},
 ): Lane[] {
-  const fit = members.filter(
-    (member) =>
-      member.model === model &&
-      member.modelFingerprint === modelFingerprint &&
-      !member.draining &&
-      !except.has(member.memberId),
-  );
-  const workers = fit.filter(({ role, stages }) => role === 'worker' && stages === 1);
-  if (workers.length === 0) throw noWorker(model);
+  const { model } = needs;
+  const usable = members.filter(({ memberId }) => !except.has(memberId));
+  const workers = fitWorkers(needs, usable);
+  const fit = usable.filter((member) => takesModel(member, needs));
   const near = (worker: FleetMember): FleetMember[] =>
     fit.filter(({ role, storeId }) => role === 'decode' && storeId === worker.storeId);
   if (workers.every((worker) => near(worker).length === 0)) throw noDecode(model);
@@ -70,6 +72,29 @@ export function rankLanes(
       fullness(a.worker, load) - fullness(b.worker, load) ||
       busy(a.worker, load) - busy(b.worker, load),
   );
+}
+
+/**
+ * Workers that could run a session's chunks.
+ * @throws ServingError NO_WORKER, saying so where they differ only in their pattern file
+ */
+export function fitWorkers(needs: LaneNeeds, members: readonly FleetMember[]): FleetMember[] {
+  const workers = members.filter(
+    (member) => member.role === 'worker' && member.stages === 1 && takesModel(member, needs),
+  );
+  if (workers.length === 0) throw noWorker(needs.model);
+  const { patternsSha256 } = needs;
+  if (patternsSha256 === '') return workers;
+  const same = workers.filter((worker) => worker.patternsSha256 === patternsSha256);
+  if (same.length === 0) throw otherPatterns(needs, workers);
+  return same;
+}
+
+function takesModel(
+  member: FleetMember,
+  { model, modelFingerprint }: Pick<LaneNeeds, 'model' | 'modelFingerprint'>,
+): boolean {
+  return member.model === model && member.modelFingerprint === modelFingerprint && !member.draining;
 }
 
 /**
@@ -89,10 +114,8 @@ export function decodesFor(
     .filter(
       (member) =>
         member.role === 'decode' &&
-        member.model === near.model &&
-        member.modelFingerprint === near.modelFingerprint &&
+        takesModel(member, near) &&
         member.storeId === near.storeId &&
-        !member.draining &&
         !except.has(member.memberId) &&
         (member.maxSessions === 0 || busy(member, load) < member.maxSessions),
     )
@@ -106,6 +129,26 @@ function noWorker(model: string): ServingError {
     {
       retryAfterMs: FLEET_RETRY_MS,
     },
+  );
+}
+
+/** Digits of a digest that tell two files apart for a reader. */
+const DIGEST_BEGINNING = 12;
+
+/** Another router may have read the same file as they. */
+function otherPatterns(
+  { model, patternsSha256 }: LaneNeeds,
+  workers: readonly FleetMember[],
+): ServingError {
+  const beginning = (sha256: string): string => sha256.slice(0, DIGEST_BEGINNING);
+  const theirs = [...new Set(workers.map((worker) => beginning(worker.patternsSha256)))];
+  return new ServingError(
+    'NO_WORKER',
+    `the pattern files of router and workers differ: the session needs patterns ` +
+      `${beginning(patternsSha256)} of model ${model}, and its workers have ${theirs.join(', ')}; ` +
+      'start all with the same file (ROUTER_PATTERNS_FILES, WORKER_PATTERNS_FILE), ' +
+      'or ask for another prefill_policy',
+    { retryAfterMs: FLEET_RETRY_MS },
   );
 }
 

@@ -1,7 +1,16 @@
 import type { FleetMember } from '../../domain/fleet.js';
+import type { ResolvedPolicy } from '../../domain/policy.js';
 import { ServingError } from '../../domain/serving-error.js';
 import type { Reservation } from '../../domain/session-record.js';
-import { type Lane, type Load, rankLanes, sessionBytes } from './choose-lane.js';
+import { neededPatterns } from '../../domain/sparse-policy.js';
+import {
+  fitWorkers,
+  type Lane,
+  type LaneNeeds,
+  type Load,
+  rankLanes,
+  sessionBytes,
+} from './choose-lane.js';
 import { evictFromDecodes, type EvictionStore, reserveEvicting } from './evict-kept.js';
 import { reserveSharing } from './reserve-sharing.js';
 import type { ServedModel } from './served-model.js';
@@ -17,6 +26,7 @@ export interface PlacedSession {
 export interface LaneRequest {
   readonly sessionId: string;
   readonly model: ServedModel;
+  readonly policy: ResolvedPolicy;
   readonly tokens: number;
   readonly members: readonly FleetMember[];
   readonly placedSessions: ReadonlyMap<string, number>;
@@ -58,7 +68,7 @@ async function lanesWithDecodes(request: LaneRequest, { store }: ReserveDeps): P
   const { model, members, placedSessions } = request;
   const load = { reservedBytes: await reservedBytes(members, store), placedSessions };
   const rank = (among: readonly FleetMember[], now: Load): Lane[] =>
-    rankLanes(model.name, model.modelFingerprint, among, now);
+    rankLanes(needsOf(request), among, now);
   try {
     return rank(members, load);
   } catch (error) {
@@ -91,15 +101,18 @@ async function reservedBytes(
   );
 }
 
-/** @throws ServingError QUEUE_FULL if no worker of the model takes another session */
+function needsOf({ model, policy }: LaneRequest): LaneNeeds {
+  const { name, modelFingerprint } = model;
+  return { model: name, modelFingerprint, patternsSha256: neededPatterns(policy) };
+}
+
+/** @throws ServingError NO_WORKER; QUEUE_FULL if no worker that fits takes another session */
 async function withoutFullQueues(
-  { model, members }: LaneRequest,
+  request: LaneRequest,
   { queues, maxQueuedJobs }: ReserveDeps,
 ): Promise<FleetMember[]> {
-  const workers = members.filter(
-    ({ role, modelFingerprint, draining }) =>
-      role === 'worker' && modelFingerprint === model.modelFingerprint && !draining,
-  );
+  const { model, members } = request;
+  const workers = fitWorkers(needsOf(request), members);
   const depths = await Promise.all(workers.map(async ({ memberId }) => queues.depth(memberId)));
   const full = new Set(workers.filter((_, at) => (depths[at] ?? 0) >= maxQueuedJobs).map(idOf));
   if (full.size === 0 || full.size < workers.length) {

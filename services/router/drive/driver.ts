@@ -117,7 +117,7 @@ export class Driver {
     const tokens = checked.maxPromptTokens + checked.generation.stopping.maxNewTokens;
     const placedSessions = this.#placedSessions();
     const placed = await reserveLane(
-      { sessionId, model, tokens, members, placedSessions },
+      { sessionId, model, policy, tokens, members, placedSessions },
       { store: deps.store, queues: deps.queues, maxQueuedJobs: this.limits.maxQueuedJobs },
     );
     const { traceparent } = call;

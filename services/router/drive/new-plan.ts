@@ -1,8 +1,15 @@
 import { ServingError } from '../../domain/serving-error.js';
 import type { FleetMember } from '../../domain/fleet.js';
 import type { Reservation, SessionRecord, TurnRecord } from '../../domain/session-record.js';
+import { neededPatterns } from '../../domain/sparse-policy.js';
 import { sessionFingerprint } from '../../platform/fingerprint.js';
-import { type Lane, rankLanes, sessionBytes } from '../admission/choose-lane.js';
+import {
+  type Lane,
+  type LaneNeeds,
+  type Load,
+  rankLanes,
+  sessionBytes,
+} from '../admission/choose-lane.js';
 import type { DrivenSession } from './driven-session.js';
 import { settledWithin } from './redis-gap.js';
 import type { RecordChange } from './record-keeper.js';
@@ -10,6 +17,9 @@ import { linkSegments } from './reuse-segments.js';
 
 /** What freeing the old lane may hold up. */
 const FREE_PATIENCE_MS = 1_000;
+
+/** Heartbeats alone say how busy members are. */
+const NO_LOAD: Load = { reservedBytes: new Map(), placedSessions: new Map() };
 
 /** A lane with memory for the session. */
 export interface ReservedLane {
@@ -61,10 +71,30 @@ function lanesOf(
   preferStoreId: string | null,
 ): Lane[] {
   try {
-    const load = { reservedBytes: new Map(), placedSessions: new Map() };
-    return rankLanes(record.model, record.modelFingerprint, members, load, { preferStoreId });
+    return rankLanes(needsOf(record), members, NO_LOAD, { preferStoreId });
   } catch (error) {
     if (error instanceof ServingError) return []; // nobody now; perhaps later
+    throw error;
+  }
+}
+
+function needsOf({ model, modelFingerprint, policy }: SessionRecord): LaneNeeds {
+  return { model, modelFingerprint, patternsSha256: neededPatterns(policy) };
+}
+
+/**
+ * Why nobody of a fleet takes a session: for what findLane() leaves at null.
+ * @returns NO_WORKER, NO_DECODE or TOO_MANY_SESSIONS; null if there are lanes, all of which are full
+ */
+export function whyNoLane(
+  record: SessionRecord,
+  members: readonly FleetMember[],
+): ServingError | null {
+  try {
+    rankLanes(needsOf(record), members, NO_LOAD);
+    return null;
+  } catch (error) {
+    if (error instanceof ServingError) return error;
     throw error;
   }
 }

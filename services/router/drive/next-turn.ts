@@ -7,7 +7,7 @@ import { reserveTurn } from '../admission/reserve-turn.js';
 import { PromptTokens } from './prompt-tokens.js';
 import type { DrivenSession } from './driven-session.js';
 import { requireOwn } from './lease-check.js';
-import { findLane, newPlan } from './new-plan.js';
+import { findLane, newPlan, whyNoLane } from './new-plan.js';
 import type { RecordChange } from './record-keeper.js';
 
 /**
@@ -15,7 +15,7 @@ import type { RecordChange } from './record-keeper.js';
  * does not append itself goes back to a lane, over the segments of the prompt but its tail.
  *
  * @param afterSequence the last event of the turns before
- * @throws ServingError VALUE_STORE_FULL, PROMPT_TOO_LONG, NO_WORKER, SESSION_ENDED; the session is as
+ * @throws ServingError VALUE_STORE_FULL, PROMPT_TOO_LONG, NO_WORKER, NO_DECODE, SESSION_ENDED; the session is as
  *   it was then
  */
 export async function openNextTurn(
@@ -43,7 +43,9 @@ export async function openNextTurn(
     sparseWork: null,
   };
   const lane = byLane ? await findLane(session, reservation) : null;
-  if (byLane && lane === null) throw noLane(record.model);
+  if (byLane && lane === null) {
+    throw whyNoLane(record, await deps.fleet.members()) ?? noLane(record.model);
+  }
   await requireOwn(session);
   await events.beginTurn(sessionId);
   await ids.put(sessionId, beginToken, tokenIds);

@@ -27,13 +27,10 @@ export function makeGetStatus(
 }
 
 async function describeMember(member: FleetMember, deps: RouterDeps): Promise<MemberStatus> {
-  const { memberId, role, address, model, device, instructionSet, draining } = member;
+  const { memberId, role, address, model, device, instructionSet } = member;
+  const { draining, patternsSha256 } = member;
   const known = {
-    memberId,
-    role,
-    address,
-    model,
-    draining,
+    ...{ memberId, role, address, model, draining, patternsSha256 },
     device: `${device} ${instructionSet}`.trim(),
   };
   try {

@@ -29,7 +29,7 @@ export interface PrefillJobsOptions {
     session: { sessionId: string; epoch: number },
     policy: ResolvedPolicy,
   ) => string;
-  /** As the engine takes it. @throws ServingError DATA_LOSS for patterns that are not this worker's */
+  /** As the engine takes it. @throws ServingError WORKER_LOST for patterns that are not this worker's */
   readonly sparsePolicy: (policy: ResolvedPolicy) => SparsePolicy | null;
   readonly nowUnixMs: () => number;
   readonly pause: (ms: number) => Promise<void>;

@@ -75,7 +75,7 @@ test('a session that was admitted for other patterns is refused, naming the file
   assert.throws(
     () => nativeSparsePolicy(policyOf('minference', other), STAGE),
     (error: Error) =>
-      refusedWith('DATA_LOSS')(error) && /files .* differ.*p\.json/.test(error.message),
+      refusedWith('WORKER_LOST')(error) && /files .* differ.*p\.json/.test(error.message),
   );
 });
 
@@ -147,9 +147,9 @@ test('a job for other patterns fails before anything is opened', async () => {
   state.sparseOf = (policy) =>
     nativeSparsePolicy(policy, { ...STAGE, patterns: { ...PATTERNS, sha256: 'f'.repeat(64) } });
   state.record = sessionRecord({ policy: POLICY });
-  await assert.rejects(run(job({})), refusedWith('DATA_LOSS'));
+  await assert.rejects(run(job({})), refusedWith('WORKER_LOST'));
   assert.equal(state.opened, 0);
-  assert.deepEqual(state.failedJobs, [['prefill', 'DATA_LOSS']]);
+  assert.deepEqual(state.failedJobs, [['prefill', 'WORKER_LOST']]);
 });
 
 test('sparse chunks are counted by pattern, by time and by their error', async () => {

@@ -4,6 +4,7 @@ import type { FleetMember } from '../../../../services/domain/fleet.js';
 import { ServingError } from '../../../../services/domain/serving-error.js';
 import {
   decodesFor,
+  type LaneNeeds,
   type LaneWishes,
   type Load,
   rankLanes,
@@ -12,6 +13,8 @@ import {
 import { fakeMember } from '../drive/fake-members.js';
 
 const MODEL = 'a'.repeat(32);
+/** Of a dense session. */
+const NEEDS: LaneNeeds = { model: 'needle', modelFingerprint: MODEL, patternsSha256: '' };
 const IDLE: Load = { reservedBytes: new Map(), placedSessions: new Map() };
 
 function pair(store: string, change: Partial<FleetMember> = {}): FleetMember[] {
@@ -26,7 +29,7 @@ function ranked(
   load: Load = IDLE,
   wishes: LaneWishes = {},
 ): string[] {
-  return rankLanes('needle', MODEL, members, load, wishes).map(
+  return rankLanes(NEEDS, members, load, wishes).map(
     ({ worker, decode }) => `${worker.memberId} ${decode.memberId}`,
   );
 }
@@ -163,6 +166,27 @@ describe('lanes', () => {
       );
     });
   }
+
+  const patterned = (store: string, digit: string): FleetMember[] =>
+    pair(store, { patternsSha256: digit.repeat(64) });
+
+  test('of a session that needs patterns are those whose worker has read them', () => {
+    const members = [...patterned('a', '1'), ...patterned('b', '2'), ...patterned('c', '2')];
+    const needs = { ...NEEDS, patternsSha256: '2'.repeat(64) };
+    const workers = rankLanes(needs, members, IDLE).map(({ worker }) => worker.memberId);
+    assert.deepEqual(workers.sort(), ['worker-b', 'worker-c']);
+    assert.equal(ranked(members).length, 3, 'one that needs none takes any');
+  });
+
+  test('whose workers have read other patterns only are refused, with what to change', () => {
+    const members = [...patterned('a', '1'), ...patterned('b', '2'), ...patterned('c', '2')];
+    const needs = { ...NEEDS, patternsSha256: '3'.repeat(64) };
+    assert.throws(() => rankLanes(needs, members, IDLE), {
+      code: 'NO_WORKER',
+      message:
+        /pattern files .* differ: .* patterns 3{12} of model needle, .* have 1{12}, 2{12}; .*WORKER_PATTERNS_FILE/,
+    });
+  });
 
   test('a session takes whole pages of 512 tokens', () => {
     assert.equal(sessionBytes(1, 3), 512 * 3);

@@ -251,7 +251,7 @@ async function place(
   return reserveLane(
     {
       ...{ sessionId: newId(), model: describeModel(member('worker')), tokens: pages * 512 },
-      ...{ members, placedSessions: new Map() },
+      ...{ members, placedSessions: new Map(), policy: newRecord(newId()).policy },
     },
     {
       store,

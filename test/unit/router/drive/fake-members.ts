@@ -25,6 +25,7 @@ export function fakeMember(
     maxPositions: 1_048_576,
     eosTokenIds: [3],
     kvBytesPerToken: KV_BYTES_PER_TOKEN,
+    patternsSha256: role === 'worker' ? POLICY_DEFAULTS.patternsSha256 : '',
     storeId: 'store-1',
     storeCapacityBytes: 2_000_000_000,
     storeFreeBytes: 2_000_000_000,
