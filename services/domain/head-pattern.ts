@@ -19,6 +19,22 @@ export interface HeadPattern {
   readonly tiles: number | null;
 }
 
+/** Keys, or queries, of a tile. */
+const TILE_TOKENS = 64;
+/** MInference's baseline (arXiv:2407.02490): 1,024 first keys of 5,120. */
+const SINK_SHARE = 1_024 / 5_120;
+
+/**
+ * The published A-shape, for any cost: whole tiles of first keys (a fifth, and at least one) and of
+ * nearest ones, the query block's own among them, `tiles` together. One tile is the own one.
+ */
+export function aShapeOf(tiles: number): HeadPattern {
+  const first = Math.min(Math.max(1, Math.floor(tiles * SINK_SHARE)), tiles - 1);
+  // The distance 0 alone costs a block its own tile; from there on, a tile is 64 distances.
+  const distances = (tiles - first - 1) * TILE_TOKENS + 1;
+  return { pattern: 'a-shape', columns: first * TILE_TOKENS, distances, tiles };
+}
+
 /** What a head has that no file speaks of (MInference's own default). */
 export const DEFAULT_HEAD_PATTERN: HeadPattern = {
   pattern: 'vertical-slash',

@@ -1,9 +1,12 @@
 import type { ResolvedSparsePolicy } from './sparse-policy.js';
 
-/** How prompts are prefilled. */
-export type PrefillPolicy = 'dense' | 'minference' | 'flexprefill';
+export const PREFILL_POLICY_NAMES = ['dense', 'minference', 'flexprefill', 'a-shape'] as const;
+export const CACHE_POLICY_NAMES = ['full', 'shadowkv', 'locret'] as const;
+
+/** How prompts are prefilled. `a-shape` is the control of evaluations: it looks at nothing. */
+export type PrefillPolicy = (typeof PREFILL_POLICY_NAMES)[number];
 /** What decode keeps of a prompt. Only `full` is built; the others are refused at admission. */
-export type CachePolicy = 'full' | 'shadowkv' | 'locret';
+export type CachePolicy = (typeof CACHE_POLICY_NAMES)[number];
 
 /** Policies with every threshold resolved at admission; part of the fingerprint. */
 export interface ResolvedPolicy {

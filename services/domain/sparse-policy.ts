@@ -5,11 +5,11 @@
 export interface ResolvedSparsePolicy {
   /** A chunk that ends at or before this position is dense. */
   readonly denseBelowTokens: number;
-  /** Most key tiles (64 keys) of a block of 64 queries, where the pattern file does not say. */
+  /** Most key tiles (64 keys) of a block of 64 queries, where no pattern file says. */
   readonly tilesPerBlock: number;
   /** The request named tilesPerBlock: it is every head's, whatever the pattern file says. */
   readonly tilesOverrideFile: boolean;
-  /** Of what the pattern file says of heads, 64 hex digits; '' for flexprefill, which has none. */
+  /** Of what the pattern file says of heads, 64 hex digits; '' for policies that read none. */
   readonly patternsSha256: string;
   /** FlexPrefill: share of the attention mass to cover, (0, 1]. */
   readonly gamma: number;

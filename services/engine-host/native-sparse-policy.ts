@@ -1,6 +1,11 @@
 import type { SparsePolicy } from '../../native/ts/index.js';
-import { HEAD_PATTERNS, type HeadPatternName, patternOf } from '../domain/head-pattern.js';
-import type { ResolvedPolicy } from '../domain/policy.js';
+import {
+  aShapeOf,
+  HEAD_PATTERNS,
+  type HeadPatternName,
+  patternOf,
+} from '../domain/head-pattern.js';
+import type { PrefillPolicy, ResolvedPolicy } from '../domain/policy.js';
 import { ServingError } from '../domain/serving-error.js';
 import type { ResolvedSparsePolicy } from '../domain/sparse-policy.js';
 import type { LoadedPatterns } from '../platform/patterns/load-patterns.js';
@@ -16,6 +21,7 @@ export interface StagePatterns {
 /** Of a head in the engine's budgets: pattern, columns, distances, tiles. */
 const BUDGET_FIELDS = 4;
 type Budget = readonly [HeadPatternName, columns: number, distances: number, tiles: number];
+type BudgetOf = (layer: number, head: number) => Budget;
 
 /**
  * A session's sparse policy as the engine takes it, for the layers of this stage.
@@ -30,18 +36,32 @@ export function nativeSparsePolicy(
 ): SparsePolicy | null {
   if (prefillPolicy === 'dense' || sparse === null) return null;
   const { denseBelowTokens, gamma, tau, minTiles, guardInterval } = sparse;
-  const budgetOf =
-    prefillPolicy === 'flexprefill'
-      ? (): Budget => ['flex', 0, 0, sparse.tilesPerBlock]
-      : patternBudgets(sparse, stage.patterns);
-  const budgets = stageBudgets(stage, budgetOf);
+  const budgets = stageBudgets(stage, budgetsOf(prefillPolicy, sparse, stage.patterns));
   return { denseBelowTokens, budgets, gamma, tau, minTiles, guardInterval };
+}
+
+function budgetsOf(
+  prefillPolicy: Exclude<PrefillPolicy, 'dense'>,
+  sparse: ResolvedSparsePolicy,
+  patterns: LoadedPatterns,
+): BudgetOf {
+  const { tilesPerBlock } = sparse;
+  switch (prefillPolicy) {
+    case 'minference':
+      return patternBudgets(sparse, patterns);
+    case 'flexprefill':
+      return () => ['flex', 0, 0, tilesPerBlock];
+    case 'a-shape': {
+      const { pattern, columns, distances } = aShapeOf(tilesPerBlock);
+      return () => [pattern, columns, distances, tilesPerBlock];
+    }
+  }
 }
 
 function patternBudgets(
   { patternsSha256, tilesPerBlock, tilesOverrideFile }: ResolvedSparsePolicy,
   { patterns, sha256, path }: LoadedPatterns,
-): (layer: number, head: number) => Budget {
+): BudgetOf {
   if (patternsSha256 !== sha256) throw otherPatterns(path);
   return (layer, head) => {
     const { pattern, columns, distances, tiles } = patternOf(patterns, layer, head);
@@ -52,7 +72,7 @@ function patternBudgets(
 
 function stageBudgets(
   { layerBegin, layerEnd, queryHeads }: StagePatterns,
-  budgetOf: (layer: number, head: number) => Budget,
+  budgetOf: BudgetOf,
 ): Float64Array {
   const budgets = new Float64Array((layerEnd - layerBegin) * queryHeads * BUDGET_FIELDS);
   let at = 0;

@@ -333,6 +333,7 @@ test('ListModels describes the served model', async () => {
     'PREFILL_POLICY_DENSE',
     'PREFILL_POLICY_MINFERENCE',
     'PREFILL_POLICY_FLEXPREFILL',
+    'PREFILL_POLICY_A_SHAPE',
   ]);
   assert.deepEqual(model.cachePolicies, ['CACHE_POLICY_FULL']);
 });

@@ -51,6 +51,26 @@ describe('a session with minference prefill', () => {
     assert.ok((densities[0]?.density ?? 1) < 0.95);
   });
 
+  test('costs no more than the window beside it, which has all its tiles and chooses none', async () => {
+    const { finished } = await generate(
+      cluster.client,
+      { ...MINFERENCE, prefillPolicy: 'PREFILL_POLICY_A_SHAPE', maxNewTokens: 1 },
+      idParts(prompt),
+    );
+    const { prefillPolicy, sparsePrefill } = finished.report ?? {};
+    assert.equal(prefillPolicy, 'PREFILL_POLICY_A_SHAPE');
+    assert.equal(sparsePrefill?.thresholds?.patternsSha256, '');
+    const [window, ...others] = sparsePrefill.densities;
+    assert.deepEqual([window?.pattern, others], ['HEAD_PATTERN_A_SHAPE', []]);
+    const blocks = Array.from({ length: Math.floor((prompt.length - 128) / 64) }, (_, at) => at);
+    const sum = (values: readonly number[]): number => values.reduce((all, one) => all + one, 0);
+    const seen = sum(blocks.map((block) => Math.min(block + 1, 32)));
+    const density = seen / sum(blocks.map((block) => block + 1));
+    assert.ok(Math.abs((window?.density ?? 0) - density) < 1e-9, `${window?.density}`);
+    const chosen = (reportOf(sparse)?.densities ?? []).map((heads) => Number(heads.attendedKeys));
+    assert.ok(sum(chosen) <= Number(window?.attendedKeys));
+  });
+
   test('says its thresholds when it is accepted', () => {
     const accepted = sparse.events[0]?.accepted;
     assert.equal(accepted?.prefillPolicy, 'PREFILL_POLICY_MINFERENCE');

@@ -1,6 +1,12 @@
 import { open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { Option, type Command } from 'commander';
+import {
+  CACHE_POLICY_NAMES,
+  type CachePolicy,
+  PREFILL_POLICY_NAMES,
+  type PrefillPolicy,
+} from '../../domain/policy.js';
 import { ServingError } from '../../domain/serving-error.js';
 import type { TokenRange } from '../../domain/token-range.js';
 import { readJson, readTokenIds } from '../engine/token-ids-file.js';
@@ -32,11 +38,11 @@ interface GenerateFlags extends RouterFlags {
   readonly seed?: string;
   readonly stop?: string[];
   readonly ignoreEos?: boolean;
-  readonly policy?: 'dense' | 'minference' | 'flexprefill';
+  readonly policy?: PrefillPolicy;
   readonly tilesPerBlock?: number;
   readonly denseBelow?: number;
   readonly gamma?: number;
-  readonly cache?: 'full' | 'shadowkv' | 'locret';
+  readonly cache?: CachePolicy;
   readonly maxPromptTokens?: number;
   readonly deadlineMs?: number;
   readonly tenant?: string;
@@ -106,20 +112,22 @@ function addAnswerOptions(command: Command): void {
     .option('--seed <number>', 'same seed, same tokens', unsigned64)
     .option('--stop <text...>', 'texts that end the answer')
     .option('--ignore-eos', "do not stop at the model's end-of-sequence tokens");
-  addChoice(command, '--cache <name>', "what decode keeps; default: the model's", [
-    'full',
-    'shadowkv',
-    'locret',
-  ]);
+  addChoice(
+    command,
+    '--cache <name>',
+    "what decode keeps; default: the model's",
+    CACHE_POLICY_NAMES,
+  );
 }
 
 /** How prefill attends. */
 function addPrefillOptions(command: Command): void {
-  addChoice(command, '--policy <name>', "how prefill attends; default: the model's", [
-    'dense',
-    'minference',
-    'flexprefill',
-  ]);
+  addChoice(
+    command,
+    '--policy <name>',
+    "how prefill attends; default: the model's; a-shape is for comparisons",
+    PREFILL_POLICY_NAMES,
+  );
   command
     .option(
       '--tiles-per-block <count>',

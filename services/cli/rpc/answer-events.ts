@@ -132,9 +132,9 @@ function toFinishReason(wire: FinishReason__Output): FinishReason {
   }
 }
 
-/** `PREFILL_POLICY_DENSE` as `dense`. */
+/** `PREFILL_POLICY_A_SHAPE` as `a-shape`. */
 function enumWord(value: string | undefined, prefix: string): string {
-  return (value ?? '').replace(prefix, '').toLowerCase();
+  return (value ?? '').replace(prefix, '').toLowerCase().replaceAll('_', '-');
 }
 
 /** An unset optional 64-bit field is absent or null. */

@@ -4,7 +4,7 @@ import type { SparseReport__Output } from '../../../proto/gen/longshadow/router/
 export interface SparsePrefillReport {
   readonly tilesPerBlock: number;
   readonly denseBelowTokens: number;
-  /** '' for FlexPrefill. */
+  /** '' for policies that read no pattern file. */
   readonly patternsSha256: string;
   /** Prompt tokens of chunks that attended sparsely, that were too early for it, and that were not run. */
   readonly sparseTokens: number;

@@ -83,6 +83,7 @@ const PREFILL_POLICIES = {
   dense: 'PREFILL_POLICY_DENSE',
   minference: 'PREFILL_POLICY_MINFERENCE',
   flexprefill: 'PREFILL_POLICY_FLEXPREFILL',
+  'a-shape': 'PREFILL_POLICY_A_SHAPE',
 } as const satisfies Record<PrefillPolicy, string>;
 
 const CACHE_POLICIES = {

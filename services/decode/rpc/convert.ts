@@ -3,6 +3,7 @@ import type { AppendTurnRequest__Output } from '../../../proto/gen/longshadow/de
 import type { Generation__Output } from '../../../proto/gen/longshadow/decode/v1/Generation.js';
 import type { StartSessionRequest__Output } from '../../../proto/gen/longshadow/decode/v1/StartSessionRequest.js';
 import type { TurnContext__Output } from '../../../proto/gen/longshadow/decode/v1/TurnContext.js';
+import { CACHE_POLICY_NAMES, PREFILL_POLICY_NAMES } from '../../domain/policy.js';
 import type { GenerationOptions } from '../../domain/sampling.js';
 import { ServingError } from '../../domain/serving-error.js';
 import { SESSION_ID_PATTERN } from '../../domain/session-record.js';
@@ -68,8 +69,8 @@ const context = z.object({
   segmentBytes: uint64,
   promptReran: z.boolean(),
   keepSessionMs: uint64,
-  prefillPolicy: z.enum(['dense', 'minference', 'flexprefill']),
-  cachePolicy: z.enum(['full', 'shadowkv', 'locret']),
+  prefillPolicy: z.enum(PREFILL_POLICY_NAMES),
+  cachePolicy: z.enum(CACHE_POLICY_NAMES),
   dtype: z.enum(['bf16', 'fp32']),
   cutRule: z.enum(['cpu', 'gpu']),
   deadlineUnixMs: uint64,

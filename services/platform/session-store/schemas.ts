@@ -1,6 +1,10 @@
 import { z } from 'zod';
 import type { FleetMember } from '../../domain/fleet.js';
-import type { ResolvedPolicy } from '../../domain/policy.js';
+import {
+  CACHE_POLICY_NAMES,
+  PREFILL_POLICY_NAMES,
+  type ResolvedPolicy,
+} from '../../domain/policy.js';
 import type { GenerationOptions } from '../../domain/sampling.js';
 import { ERROR_CODES, ServingError, type ErrorDetails } from '../../domain/serving-error.js';
 import type { SessionEvent, TurnReport } from '../../domain/session-event.js';
@@ -32,8 +36,8 @@ const outOfOrder = 'ends before it begins';
 const range = z.object(rangeFields).refine(inOrder, outOfOrder);
 
 const policy = z.object({
-  prefillPolicy: z.enum(['dense', 'minference', 'flexprefill']),
-  cachePolicy: z.enum(['full', 'shadowkv', 'locret']),
+  prefillPolicy: z.enum(PREFILL_POLICY_NAMES),
+  cachePolicy: z.enum(CACHE_POLICY_NAMES),
   dtype: z.enum(['bf16', 'fp32']),
   cutRule: z.enum(['cpu', 'gpu']),
   sparse: sparsePolicySchema.nullable(),

@@ -1,4 +1,9 @@
-import type { CachePolicy, PrefillPolicy, ResolvedPolicy } from '../../domain/policy.js';
+import {
+  type CachePolicy,
+  PREFILL_POLICY_NAMES,
+  type PrefillPolicy,
+  type ResolvedPolicy,
+} from '../../domain/policy.js';
 import type { WantedSparsePolicy } from '../../domain/sparse-policy.js';
 import { ServingError } from '../../domain/serving-error.js';
 import type { PolicyDefaults } from './policy-defaults.js';
@@ -6,7 +11,7 @@ import { resolveSparse } from './resolve-sparse.js';
 import type { ServedModel } from './served-model.js';
 
 /** Policies that this version can run. */
-export const PREFILL_POLICIES: readonly PrefillPolicy[] = ['dense', 'minference', 'flexprefill'];
+export const PREFILL_POLICIES: readonly PrefillPolicy[] = PREFILL_POLICY_NAMES;
 export const CACHE_POLICIES: readonly CachePolicy[] = ['full'];
 
 /**

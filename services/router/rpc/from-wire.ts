@@ -13,6 +13,7 @@ const PREFILL_POLICIES: Readonly<Record<string, PrefillPolicy | null>> = {
   PREFILL_POLICY_DENSE: 'dense',
   PREFILL_POLICY_MINFERENCE: 'minference',
   PREFILL_POLICY_FLEXPREFILL: 'flexprefill',
+  PREFILL_POLICY_A_SHAPE: 'a-shape',
 };
 
 const CACHE_POLICIES: Readonly<Record<string, CachePolicy | null>> = {

@@ -22,6 +22,7 @@ export const PREFILL_POLICY = {
   dense: 'PREFILL_POLICY_DENSE',
   minference: 'PREFILL_POLICY_MINFERENCE',
   flexprefill: 'PREFILL_POLICY_FLEXPREFILL',
+  'a-shape': 'PREFILL_POLICY_A_SHAPE',
 } as const satisfies Record<PrefillPolicy, string>;
 
 export const CACHE_POLICY = {

@@ -66,6 +66,21 @@ test('flexprefill has one pattern everywhere and reads no file', () => {
   assert.deepEqual([...(native?.budgets ?? [])], heads.flat());
 });
 
+for (const [tiles, sinks, near] of [
+  [80, 16, 64],
+  [32, 6, 26],
+  [5, 1, 4],
+  [2, 1, 1],
+  [1, 0, 1],
+] as const) {
+  test(`a-shape with ${String(tiles)} tiles has ${String(sinks)} of first keys and no file`, () => {
+    const sparse = { ...SPARSE, patternsSha256: '', tilesPerBlock: tiles };
+    const native = nativeSparsePolicy(policyOf('a-shape', sparse), STAGE);
+    const heads = Array.from({ length: 6 }, () => [1, 64 * sinks, 64 * (near - 1) + 1, tiles]);
+    assert.deepEqual([...(native?.budgets ?? [])], heads.flat());
+  });
+}
+
 test('a dense session has no sparse policy', () => {
   assert.equal(nativeSparsePolicy(policyOf('dense', null), STAGE), null);
 });

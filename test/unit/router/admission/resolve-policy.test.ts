@@ -86,10 +86,12 @@ describe('thresholds of sparse prefill', () => {
     };
     assert.deepEqual(resolveSparse('minference', null, DEFAULTS), resolved);
     assert.deepEqual(resolveSparse('minference', UNSET, DEFAULTS), resolved);
-    assert.deepEqual(resolveSparse('flexprefill', null, DEFAULTS), {
-      ...resolved,
-      patternsSha256: '',
-    });
+    for (const readsNoFile of ['flexprefill', 'a-shape'] as const) {
+      assert.deepEqual(resolveSparse(readsNoFile, null, DEFAULTS), {
+        ...resolved,
+        patternsSha256: '',
+      });
+    }
   });
 
   test("are a header's where it says them, zero included", () => {
