@@ -202,6 +202,17 @@ describe('pattern files of a cluster', () => {
       const digests = members.flatMap(({ role, patternsSha256 }) =>
         role === 'worker' ? [patternsSha256] : [],
       );
+      assert.equal(new Set(digests).size, 2);
+      const lanes = new Set<string>();
+      for (let first = 10; first < 16; first += 1) {
+        const { finished } = await generate(
+          cluster.client,
+          { ...MINFERENCE, maxNewTokens: 1 },
+          idParts(prompt.slice(first, first + 700)),
+        );
+        lanes.add((finished.report?.workerIds ?? []).join());
+      }
+      assert.deepEqual([...lanes], ['worker-0']);
     } finally {
       await cluster.stop();
     }
