@@ -86,6 +86,7 @@ function stageBudgets(
   return budgets;
 }
 
+/** No byte is wrong: the worker has come back with another file than its heartbeat told the router. */
 function otherPatterns(path: string | null): ServingError {
   const here = path ?? 'none, so every head has the default pattern';
   return new ServingError(
@@ -94,4 +95,3 @@ function otherPatterns(path: string | null): ServingError {
       'start both with the same one',
   );
 }
-/** No byte is wrong: the worker has come back with another file than its heartbeat told the router. */
