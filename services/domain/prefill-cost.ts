@@ -29,10 +29,14 @@ export interface RemainingPrefill {
   readonly sparse: SparseLaw | null;
 }
 
-/** What bounds sparse attention: thresholds of the session's policy. */
+/** What bounds sparse attention in the layers that run here. */
 export interface SparseLaw {
   readonly denseBelowTokens: number;
-  readonly tilesPerBlock: number;
+  /**
+   * How many heads have a limit of so many key tiles a block of queries. Not their mean: a head of few
+   * tiles is at its limit long before one of many, which costs as much as a dense one till then.
+   */
+  readonly headsByTiles: ReadonlyMap<number, number>;
 }
 
 const TILE_KEYS = 64;
@@ -60,7 +64,7 @@ export function attentionPairs({ beginToken, endToken }: TokenRange): number {
 /**
  * Milliseconds to the end of prefill, by the cost law of attention: a chunk costs
  * `linear * tokens + quadratic * (pairs + DIAGONAL_KEYS * tokens)`, where a query of a sparse chunk has
- * as many pairs as its tiles hold keys. Both factors are ratios of sums
+ * as many pairs as its head's tiles hold keys, on average over the heads. Both factors are ratios of sums
  * over this session's finished chunks, so a long chunk weighs more than a short one. The result is
  * stretched by what the finished chunks waited for other sessions.
  *
@@ -97,6 +101,12 @@ function workOf(range: TokenRange, sparse: SparseLaw | null): number {
   const dense = attentionPairs({ beginToken, endToken: denseEnd }) + DIAGONAL_KEYS * denseTokens;
   if (sparse === null || denseEnd === endToken) return dense;
   const pairs = attentionPairs({ beginToken: denseEnd, endToken });
-  const attended = (endToken - denseEnd) * (sparse.tilesPerBlock * TILE_KEYS + DIAGONAL_KEYS);
-  return dense + Math.min(pairs, attended) + ESTIMATE_SHARE * pairs;
+  const sparseTokens = endToken - denseEnd;
+  let attended = 0;
+  let heads = 0;
+  for (const [tiles, count] of sparse.headsByTiles) {
+    attended += count * Math.min(pairs, sparseTokens * (tiles * TILE_KEYS + DIAGONAL_KEYS));
+    heads += count;
+  }
+  return dense + attended / heads + ESTIMATE_SHARE * pairs;
 }

@@ -1,5 +1,5 @@
 import type { PrefillChunkResult, SessionKey, SparsePolicy } from '../../../native/ts/index.js';
-import { remainingPrefillMs } from '../../domain/prefill-cost.js';
+import { remainingPrefillMs, type SparseLaw } from '../../domain/prefill-cost.js';
 import { type PrefillJob, prefillJobId, type PrefillJobResult } from '../../domain/prefill-job.js';
 import type { ResolvedPolicy } from '../../domain/policy.js';
 import { type ErrorCode, ServingError } from '../../domain/serving-error.js';
@@ -17,6 +17,7 @@ import { ProgressReporter, type Refusal } from './progress-reporter.js';
 import { promptLogprobs, wantedPositions } from './prompt-logprobs.js';
 import { refuseForeign, refuseOver, refuseUnreserved } from './refuse-job.js';
 import { retryOverGap } from './retry-over-gap.js';
+import { sparseLaw } from './sparse-law.js';
 
 export interface PrefillJobsOptions {
   readonly engine: PrefillEngine;
@@ -56,6 +57,8 @@ interface FitJob {
   readonly job: PrefillJob;
   readonly record: SessionRecord;
   readonly addedUnixMs: number;
+  /** Null for dense prefill. */
+  readonly sparse: SparseLaw | null;
 }
 
 /** What an interrupted chunk's stream said, as its job's failure. */
@@ -88,14 +91,15 @@ export class PrefillJobs {
   async #run(job: PrefillJob, addedUnixMs: number): Promise<PrefillJobResult> {
     const record = await this.#refuseUnfit(job);
     const { sessions, sparsePolicy } = this.options;
-    const session = await sessions.open(sessionKey(job, record), sparsePolicy(record.policy));
+    const policy = sparsePolicy(record.policy);
+    const session = await sessions.open(sessionKey(job, record), policy);
     const name = `${job.kind} ${String(job.beginToken)}`;
     const startedMs = performance.now();
     this.options.onJob.jobStarted(job.kind, Math.max(0, this.options.nowUnixMs() - addedUnixMs));
     const result = await session.once(name, () =>
       job.kind === 'seal'
         ? this.#seal(session, job.endToken)
-        : this.#prefillAndSeal(session, { job, record, addedUnixMs }),
+        : this.#prefillAndSeal(session, { job, record, addedUnixMs, sparse: sparseLaw(policy) }),
     );
     this.options.onJob.jobEnded(job.kind, (performance.now() - startedMs) / 1000);
     return result;
@@ -315,7 +319,7 @@ export class PrefillJobs {
 
   #reporter(
     session: PrefillSession,
-    { job, record }: FitJob,
+    { job, record, sparse }: FitJob,
     alreadyDone: boolean,
   ): ProgressReporter {
     const { beginToken, endToken, totalTokens, cachedTokens } = job;
@@ -341,7 +345,7 @@ export class PrefillJobs {
           totalTokens === null
             ? null
             : remainingPrefillMs({
-                sparse: record.policy.sparse,
+                sparse,
                 finished: session.finished,
                 running,
                 nextToken: endToken,

@@ -2,6 +2,7 @@ import assert from '../../support/assert.js';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { planPrefillChunks } from '../../../services/domain/plan-prefill-chunks.js';
+import type { TokenRange } from '../../../services/domain/token-range.js';
 import {
   attentionPairs,
   type ChunkWork,
@@ -97,28 +98,54 @@ test('without a finished chunk only the last chunk has an estimate, from its own
   assert.equal(remainingPrefillMs({ ...only, running: early, totalTokens: 900 }), null);
 });
 
-test('a sparse prompt is foretold by the keys that its tiles hold', () => {
-  const sparse = { denseBelowTokens: 8_192, tilesPerBlock: 64 };
-  const totalTokens = 1_000_000;
-  const chunks = planPrefillChunks(totalTokens, 'cpu').map((range): ChunkWork => {
-    const tokens = range.endToken - range.beginToken;
-    const isDense = range.endToken <= sparse.denseBelowTokens;
-    const estimate = isDense ? 0 : 64 * range.endToken;
-    const attended = isDense ? attentionPairs(range) : tokens * sparse.tilesPerBlock * 64;
-    const attentionMicros = 1e-3 * (attended + DIAGONAL_KEYS * tokens + estimate);
-    const engineMicros = attentionMicros + 10 * tokens;
-    return { ...range, attentionMicros, engineMicros, wallMicros: engineMicros };
+const LIMITS: readonly { readonly name: string; readonly headTiles: readonly number[] }[] = [
+  { name: 'alike in all heads', headTiles: [64] },
+  { name: 'few in one head and many in the other', headTiles: [8, 2_048] },
+  { name: 'many in all heads', headTiles: [512, 2_048] },
+];
+for (const { name, headTiles } of LIMITS) {
+  test(`a sparse prompt is foretold by the keys that its tiles hold: ${name}`, () => {
+    const denseBelowTokens = 8_192;
+    const headsByTiles = new Map<number, number>();
+    for (const tiles of headTiles) headsByTiles.set(tiles, (headsByTiles.get(tiles) ?? 0) + 1);
+    const sparse = { denseBelowTokens, headsByTiles };
+    const totalTokens = 1_000_000;
+    const chunks = planPrefillChunks(totalTokens, 'cpu').map((range) =>
+      sparseChunk(range, denseBelowTokens, headTiles),
+    );
+    for (const share of [0.02, 0.1, 0.5, 0.9]) {
+      const count = chunks.findIndex(({ endToken }) => endToken >= share * totalTokens) + 1;
+      const finished = chunks.slice(0, count);
+      const nextToken = finished.at(-1)?.endToken ?? 0;
+      const guess = { finished, running: null, nextToken, totalTokens, sparse };
+      const truthMs = chunks.slice(count).reduce((sum, c) => sum + c.engineMicros, 0) / 1000;
+      const error = Math.abs((remainingPrefillMs(guess) ?? NaN) - truthMs) / truthMs;
+      assert.ok(error <= 0.25, `after ${String(share)}: off by ${String(error)}`);
+    }
   });
-  for (const share of [0.02, 0.1, 0.5, 0.9]) {
-    const count = chunks.findIndex(({ endToken }) => endToken >= share * totalTokens) + 1;
-    const finished = chunks.slice(0, count);
-    const nextToken = finished.at(-1)?.endToken ?? 0;
-    const guessMs = remainingPrefillMs({ finished, running: null, nextToken, totalTokens, sparse });
-    const truthMs = chunks.slice(count).reduce((sum, c) => sum + c.engineMicros, 0) / 1000;
-    const error = Math.abs((guessMs ?? NaN) - truthMs) / truthMs;
-    assert.ok(error <= 0.25, `after ${String(share)}: off by ${String(error)}`);
+}
+
+/** What a chunk costs whose blocks of 64 queries see all their key tiles, up to each head's limit. */
+function sparseChunk(
+  range: TokenRange,
+  denseBelowTokens: number,
+  headTiles: readonly number[],
+): ChunkWork {
+  const { beginToken, endToken } = range;
+  const tokens = endToken - beginToken;
+  const isDense = endToken <= denseBelowTokens;
+  let keys = 0;
+  for (const tiles of headTiles) {
+    for (let block = beginToken; block < endToken; block += 64) {
+      keys += 64 * (isDense ? block + 32 : Math.min(block + 32, tiles * 64));
+    }
   }
-});
+  const estimate = isDense ? 0 : 64 * endToken;
+  const attended = keys / headTiles.length + DIAGONAL_KEYS * tokens;
+  const attentionMicros = 1e-3 * (attended + estimate);
+  const engineMicros = attentionMicros + 10 * tokens;
+  return { ...range, attentionMicros, engineMicros, wallMicros: engineMicros };
+}
 
 test("the embedded model's own chunk times are foretold after a tenth", () => {
   // Attention of each chunk of a run of 32,768 tokens on 2 cores, in milliseconds, scaled to 2,000

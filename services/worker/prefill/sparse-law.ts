@@ -1,0 +1,32 @@
+import type { SparsePolicy } from '../../../native/ts/index.js';
+import { HEAD_PATTERNS } from '../../domain/head-pattern.js';
+import type { SparseLaw } from '../../domain/prefill-cost.js';
+
+/** Of a head in the engine's budgets: pattern, columns, distances, tiles. */
+const BUDGET_FIELDS = 4;
+const TILE_KEYS = 64;
+const A_SHAPE = HEAD_PATTERNS.indexOf('a-shape');
+
+/**
+ * What bounds a session's sparse attention here, for the time that is left: the tiles that each head
+ * has, by the pattern file or the request.
+ * @returns null for dense prefill
+ */
+export function sparseLaw(policy: SparsePolicy | null): SparseLaw | null {
+  if (policy === null) return null;
+  const { budgets, denseBelowTokens } = policy;
+  const headsByTiles = new Map<number, number>();
+  for (let at = 0; at < budgets.length; at += BUDGET_FIELDS) {
+    const tiles = mostTiles(budgets.subarray(at, at + BUDGET_FIELDS));
+    headsByTiles.set(tiles, (headsByTiles.get(tiles) ?? 0) + 1);
+  }
+  return { denseBelowTokens, headsByTiles };
+}
+
+/** A window ends where its lines end; other patterns fill their tiles by score. */
+function mostTiles([pattern = 0, columns = 0, distances = 0, tiles = 0]: Float64Array): number {
+  if (pattern !== A_SHAPE) return tiles;
+  // A block's nearest keys begin anywhere in a tile and end in the block's own.
+  const window = Math.ceil(columns / TILE_KEYS) + Math.ceil(distances / TILE_KEYS) + 1;
+  return Math.min(tiles, window);
+}

@@ -1,0 +1,62 @@
+import assert from '../../support/assert.js';
+import { test } from 'node:test';
+import type { SparsePolicy } from '../../../native/ts/index.js';
+import { remainingPrefillMs } from '../../../services/domain/prefill-cost.js';
+import type { ResolvedPolicy } from '../../../services/domain/policy.js';
+import { sparseLaw } from '../../../services/worker/prefill/sparse-law.js';
+import { job, makeWorld, sessionRecord, settle } from './fake-prefill.js';
+
+/** Pattern (1 A-shape, 2 vertical-slash, 3 block-sparse), columns, distances and tiles of six heads. */
+const HEADS = [
+  [2, 1_000, 6_096, 8],
+  [2, 1_000, 6_096, 512],
+  [3, 0, 0, 8],
+  [1, 64, 512, 512],
+  [1, 65, 513, 512],
+  [1, 64, 512, 8],
+];
+const SPARSE: SparsePolicy = {
+  ...{ denseBelowTokens: 1_024, budgets: Float64Array.from(HEADS.flat()) },
+  ...{ gamma: 0.9, tau: 0.1, minTiles: 8, guardInterval: 0 },
+};
+
+test('heads are counted by the tiles that they have, a window’s by its lines too', () => {
+  const law = sparseLaw(SPARSE);
+  assert.equal(law?.denseBelowTokens, 1_024);
+  const counts = [...law.headsByTiles].sort(([a], [b]) => a - b);
+  assert.deepEqual(counts, [
+    [8, 3],
+    [10, 1],
+    [12, 1],
+    [512, 1],
+  ]);
+  assert.equal(sparseLaw(null), null);
+});
+
+test('the time that is left follows from the tiles of the heads, not from those of the policy', async () => {
+  const policy: ResolvedPolicy = {
+    ...{ prefillPolicy: 'minference', cachePolicy: 'full', dtype: 'bf16', cutRule: 'cpu' },
+    sparse: {
+      ...{ denseBelowTokens: 1_024, tilesPerBlock: 64, tilesOverrideFile: false },
+      ...{ patternsSha256: '', gamma: 0.9, tau: 0.1, minTiles: 8, guardInterval: 0 },
+    },
+  };
+  const { run, chunks, state } = makeWorld();
+  const totalTokens = 100_000;
+  state.sparseOf = () => SPARSE;
+  state.record = sessionRecord({ policy, receivedTokens: totalTokens });
+  state.nowUnixMs = 0; // it waits for nobody
+  const first = run(job({ totalTokens }));
+  await settle();
+  chunks[0]?.finish();
+  await first;
+  const event = state.events.at(-1);
+  const range = { beginToken: 0, endToken: 1_024 };
+  const finished = [{ ...range, engineMicros: 2_000, attentionMicros: 500, wallMicros: 0 }];
+  const told = { finished, running: null, nextToken: 1_024, totalTokens };
+  const wanted = remainingPrefillMs({ ...told, sparse: sparseLaw(SPARSE) }) ?? NaN;
+  const headsByTiles = new Map([[64, 1]]);
+  const other = remainingPrefillMs({ ...told, sparse: { denseBelowTokens: 1_024, headsByTiles } });
+  assert.notEqual(Math.round(wanted), Math.round(other ?? NaN));
+  assert.equal(event?.type === 'progress' ? event.etaMs : null, Math.round(wanted));
+});
