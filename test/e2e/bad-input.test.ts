@@ -156,6 +156,12 @@ const BAD_CALLS: readonly BadCall[] = [
     details: /^BAD_REQUEST: sparse_prefill\.gamma must be above 0 and at most 1, got 1\.5/,
   },
   {
+    what: 'a gamma that minference has no use for',
+    header: { prefillPolicy: 'PREFILL_POLICY_MINFERENCE', sparsePrefill: { gamma: 0.9 } },
+    code: status.INVALID_ARGUMENT,
+    details: /^BAD_REQUEST: sparse_prefill\.gamma is for flexprefill, .*minference: leave it out/,
+  },
+  {
     what: 'thresholds of sparse prefill for a dense session',
     header: { sparsePrefill: { denseBelowTokens: 512 } },
     code: status.INVALID_ARGUMENT,

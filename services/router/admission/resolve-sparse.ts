@@ -28,6 +28,12 @@ export function resolveSparse(
   }
   const { tau, minTiles } = FLEX_DEFAULTS;
   const gamma = wanted?.gamma ?? null;
+  if (gamma !== null && prefillPolicy !== 'flexprefill') {
+    throw refused(
+      'sparse_prefill.gamma',
+      `is for flexprefill, and does nothing with ${prefillPolicy}: leave it out`,
+    );
+  }
   return {
     denseBelowTokens: wanted?.denseBelowTokens ?? defaults.denseBelowTokens,
     tilesPerBlock: wanted?.tilesPerBlock ?? defaults.tilesPerBlock,

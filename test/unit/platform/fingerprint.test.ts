@@ -1,5 +1,6 @@
 import assert from '../../support/assert.js';
 import { test } from 'node:test';
+import { PREFILL_POLICY_NAMES, type PrefillPolicy } from '../../../services/domain/policy.js';
 import type { ResolvedSparsePolicy } from '../../../services/domain/sparse-policy.js';
 import {
   canonicalJson,
@@ -85,16 +86,44 @@ const withSparse = (sparse: ResolvedSparsePolicy | null) => ({
 });
 for (const change of sparseChanges) {
   const other = withSparse({ ...SPARSE, ...change });
-  const seed = { modelFingerprint: inputs.modelFingerprint, tenant: '' };
-  const chain = ({ policy }: FingerprintInputs): string => prefixChainStart({ ...seed, policy });
 
   test(`of sparse prefill, another ${JSON.stringify(change)} has another fingerprint`, () => {
     assert.notEqual(sessionFingerprint(other), sessionFingerprint(withSparse(SPARSE)));
     assert.notEqual(sessionFingerprint(other), sessionFingerprint(withSparse(null)));
   });
-
-  test(`chunks of another ${JSON.stringify(change)} are no other prompt's`, () => {
-    assert.notEqual(chain(other), chain(withSparse(SPARSE)));
-    assert.notEqual(chain(other), chain(withSparse(null)));
-  });
 }
+
+function chain(prefillPolicy: PrefillPolicy, sparse: ResolvedSparsePolicy | null): string {
+  const { modelFingerprint, policy } = inputs;
+  const seed = { modelFingerprint, tenant: '' };
+  return prefixChainStart({ ...seed, policy: { ...policy, prefillPolicy, sparse } });
+}
+
+/** What decides the keys that rows see, and so the K and V of the layers above. */
+const decides = {
+  minference: ['denseBelowTokens', 'tilesPerBlock', 'tilesOverrideFile', 'patternsSha256'],
+  flexprefill: ['denseBelowTokens', 'tilesPerBlock', 'gamma', 'tau', 'minTiles'],
+  'a-shape': ['denseBelowTokens', 'tilesPerBlock'],
+} as const;
+
+for (const [name, fields] of Object.entries(decides)) {
+  const policy = name as keyof typeof decides;
+  for (const change of sparseChanges) {
+    const [field = ''] = Object.keys(change);
+    const other = chain(policy, { ...SPARSE, ...change });
+    if (fields.some((decisive) => decisive === field)) {
+      test(`chunks of ${name} with another ${field} are no other prompt's`, () => {
+        assert.notEqual(other, chain(policy, SPARSE));
+      });
+    } else {
+      test(`chunks of ${name} are shared by prompts with another ${field}`, () => {
+        assert.equal(other, chain(policy, SPARSE));
+      });
+    }
+  }
+}
+
+test('prompts of two prefill policies share no chunks', () => {
+  const chains = PREFILL_POLICY_NAMES.map((name) => chain(name, name === 'dense' ? null : SPARSE));
+  assert.equal(new Set(chains).size, PREFILL_POLICY_NAMES.length);
+});

@@ -96,7 +96,7 @@ describe('thresholds of sparse prefill', () => {
 
   test("are a header's where it says them, zero included", () => {
     const wanted = { tilesPerBlock: 65_536, denseBelowTokens: 0, gamma: Math.fround(0.9) };
-    const resolved = resolveSparse('minference', wanted, DEFAULTS);
+    const resolved = resolveSparse('flexprefill', wanted, DEFAULTS);
     assert.equal(resolved?.tilesPerBlock, 65_536);
     assert.equal(resolved.tilesOverrideFile, true);
     assert.equal(resolved.denseBelowTokens, 0);
@@ -115,6 +115,14 @@ describe('thresholds of sparse prefill', () => {
     test(`are refused out of range: ${JSON.stringify(change)}`, () => {
       const resolve = () => resolveSparse('minference', { ...UNSET, ...change }, DEFAULTS);
       assert.throws(resolve, refusedAt(field));
+    });
+  }
+
+  for (const policy of ['minference', 'a-shape'] as const) {
+    test(`are refused where they do nothing: gamma with ${policy}`, () => {
+      const resolve = () => resolveSparse(policy, { ...UNSET, gamma: 0.9 }, DEFAULTS);
+      assert.throws(resolve, refusedAt('sparse_prefill.gamma'));
+      assert.throws(resolve, new RegExp(`does nothing with ${policy}: leave it out`));
     });
   }
 
