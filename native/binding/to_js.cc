@@ -79,6 +79,8 @@ Napi::Object SparseStatsToJs(Napi::Env env, const SparseStats& stats) {
   Napi::Object js = Napi::Object::New(env);
   js.Set("attendedKeys", CountsToJs(env, stats.attended_keys));
   js.Set("causalKeys", CountsToJs(env, stats.causal_keys));
+  js.Set("layerAttendedKeys", CountsToJs(env, stats.layer_attended_keys));
+  js.Set("layerCausalKeys", CountsToJs(env, stats.layer_causal_keys));
   js.Set("estimateMicros", NumberToJs(env, stats.estimate_micros));
   js.Set("indexMicros", NumberToJs(env, stats.index_micros));
   js.Set("attentionMicros", NumberToJs(env, stats.attention_micros));

@@ -170,13 +170,23 @@ export interface PrefillChunkResult {
   sparse: SparseStats;
 }
 
-/** What a chunk's sparse layers did; sums over layers and query heads, zeros for a dense chunk. */
+/**
+ * What attention of a sparse session's chunk did; zeros in a dense session.
+ *
+ * Keys are those of query blocks: 64 queries that see 128 keys count 128. By pattern and by layer the
+ * same keys are summed, over every row, layer and query head of the chunk: dense rows, layers and
+ * chunks count, as dense whatever their heads' patterns, with as many keys attended as causal.
+ */
 export interface SparseStats {
-  /** By pattern: keys that query blocks of 64 rows attended to. */
+  /** [5], by pattern as SparsePolicy numbers them: keys attended to; [0] is all dense work. */
   attendedKeys: Float64Array;
-  /** By pattern: keys that dense attention would have seen in those query blocks. */
+  /** As attendedKeys: keys that dense attention would have seen. */
   causalKeys: Float64Array;
-  /** Scores and selection of keys. */
+  /** [layers of the stage]: keys attended to; their sum is that of attendedKeys. */
+  layerAttendedKeys: Float64Array;
+  /** As layerAttendedKeys: keys that dense attention would have seen. */
+  layerCausalKeys: Float64Array;
+  /** Of sparse layers alone, from here on: scores and selection of keys. */
   estimateMicros: number;
   indexMicros: number;
   /** Attention over the selected keys. */

@@ -16,12 +16,14 @@ assert.ok(short);
 const promptEnd = short.answer_positions[0] ?? 0;
 const store = new TemporaryStore();
 let engine: native.EngineHandle;
+let layers: number;
 let heads: number;
 
 before(async () => {
   engine = await native.openEngine({ ...ENGINE_OPTIONS, threads: 2 });
   const info = native.engineInfo(engine);
-  heads = info.layers * info.queryHeads;
+  layers = info.layers;
+  heads = layers * info.queryHeads;
 });
 after(async () => {
   await native.closeEngine(engine);
@@ -77,6 +79,8 @@ test('a dense session reports no sparse work', async () => {
     assert.deepEqual(sparse, {
       attendedKeys: new Float64Array(5),
       causalKeys: new Float64Array(5),
+      layerAttendedKeys: new Float64Array(layers),
+      layerCausalKeys: new Float64Array(layers),
       estimateMicros: 0,
       indexMicros: 0,
       attentionMicros: 0,
@@ -93,14 +97,24 @@ test('a sparse session answers, and reports keys by pattern, times and the guard
     answer,
     short.answer_positions.map((position) => short.ids[position]),
   );
-  for (const { sparse, attentionMicros } of results) {
+  for (const { segment, sparse, attentionMicros } of results) {
     const [attended, causal] = [sparse.attendedKeys, sparse.causalKeys];
-    assert.ok(sum(attended) > 0 && sum(attended) < sum(causal));
-    assert.equal(attended[2], sum(attended), 'all of it by vertical-slash heads');
-    assert.equal(causal[2], sum(causal));
+    const [dense = NaN, , lines = NaN] = attended;
+    assert.ok(lines > 0 && lines < (causal[2] ?? NaN));
+    assert.equal(dense > 0, segment.endToken === promptEnd, 'the last rows of the prompt');
+    assert.equal(dense, causal[0], 'which see every key');
+    assert.equal(dense + lines, sum(attended), 'the others are of vertical-slash heads');
+    assert.equal(dense + (causal[2] ?? NaN), sum(causal));
+    assert.equal(sparse.layerAttendedKeys.length, layers);
+    assert.equal(sum(sparse.layerAttendedKeys), sum(attended));
+    assert.deepEqual(
+      sparse.layerCausalKeys,
+      new Float64Array(layers).fill(sum(causal) / layers),
+      'every layer has as many',
+    );
     const parts = sparse.estimateMicros + sparse.indexMicros + sparse.attentionMicros;
     assert.ok(parts > 0 && parts <= attentionMicros);
-    assert.equal(sparse.guardBlocks, heads / native.engineInfo(engine).queryHeads);
+    assert.equal(sparse.guardBlocks, layers);
     assert.ok(sparse.guardErrorMax > 0 && sparse.guardErrorMax <= sparse.guardErrorSum);
   }
 });
@@ -121,7 +135,13 @@ test('chunks within the threshold, and policies of dense heads, are dense', asyn
   for (const same of [policy(A_SHAPE, { denseBelowTokens: promptEnd }), policy(DENSE)]) {
     const { results, answer } = await run(same);
     assert.deepEqual(answer, dense.answer);
-    assert.ok(results.every(({ sparse }) => sum(sparse.causalKeys) === 0));
+    for (const { sparse } of results) {
+      const [keys = NaN, ...others] = sparse.causalKeys;
+      assert.ok(keys > 0 && others.every((other) => other === 0));
+      assert.deepEqual(sparse.attendedKeys, sparse.causalKeys);
+      assert.deepEqual(sparse.layerAttendedKeys, new Float64Array(layers).fill(keys / layers));
+      assert.deepEqual(sparse.layerCausalKeys, sparse.layerAttendedKeys);
+    }
   }
 });
 

@@ -68,7 +68,7 @@ struct PrefillChunkResult {
   std::vector<std::uint32_t> ranks;  // 1 = top
   std::int64_t engine_micros = 0;    // wall time inside the engine
   std::int64_t attention_micros = 0;
-  SparseStats sparse;  // zeros for a dense chunk
+  SparseStats sparse;  // zeros without a policy
 };
 
 /// A query head under one of the candidates that are tried.

@@ -120,11 +120,17 @@ struct LineScores {
   std::span<float> slash;     // [begin + n]
 };
 
-/// What the sparse layers of a chunk did; sums over layers and query heads.
+/// What attention of a chunk did under a sparse policy. Keys are those of query blocks: a block of
+/// 64 queries that sees 128 keys counts 128. By pattern and by layer the same keys are summed, over
+/// every row, layer and query head of the chunk: dense rows, layers and chunks count, as kDense
+/// whatever their heads' patterns, with as many keys attended as causal.
 struct SparseStats {
-  std::int64_t attended_keys[kHeadPatterns] = {};  // of query blocks, by the head's pattern
+  std::int64_t attended_keys[kHeadPatterns] = {};  // by pattern
   std::int64_t causal_keys[kHeadPatterns] = {};    // what dense attention would have seen
-  std::int64_t estimate_micros = 0;                // scores and selection
+  std::vector<std::int64_t> layer_attended_keys;   // [layers of the stage]
+  std::vector<std::int64_t> layer_causal_keys;     // [layers of the stage]
+  /// Of sparse layers alone, from here on.
+  std::int64_t estimate_micros = 0;  // scores and selection
   std::int64_t index_micros = 0;
   std::int64_t attention_micros = 0;
   /// The guard's query blocks (one query head each): relative L2 error |sparse - dense| / |dense|.

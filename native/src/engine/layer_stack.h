@@ -36,7 +36,7 @@ class LayerStack {
   std::int64_t Run(const MatrixView& residual, std::span<StackSequence> sequences,
                    const ProgressCallback& progress);
   /// As Run, for one sequence whose rows before sparse.end attend to keys that the policy chooses.
-  /// Layers of which all heads are dense run as in Run. stats: set to what the others did.
+  /// Layers of which all heads are dense run as in Run. stats: set to what the chunk did.
   std::int64_t RunSparse(const MatrixView& residual, StackSequence& sequence,
                          const SparseRows& sparse, const ProgressCallback& progress,
                          SparseStats& stats);

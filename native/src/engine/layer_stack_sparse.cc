@@ -23,6 +23,7 @@ std::int64_t LayerStack::RunSparse(const MatrixView& residual, StackSequence& se
     Verify(sequence, layer);
     if (AllDense(chunk.Budgets(layer))) {
       RunLayer(layer, blocks, residual, {&sequence, 1}, meter);
+      chunk.CountDenseLayer(layer);
     } else {
       RunSparseLayer(layer, blocks, residual, chunk, meter);
     }

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <string>
 
+#include "engine/count_keys.h"
 #include "engine/engine_impl.h"
 #include "engine/pattern_trial.h"
 #include "engine/sparse_policy.h"
@@ -19,6 +20,17 @@ const float* Row(const MatrixView& matrix, std::int64_t row) {
 std::uint32_t TokenAt(const PrefillChunkRequest& request, std::int64_t position) {
   const auto index = static_cast<std::size_t>(position - request.begin);
   return index < request.token_ids.size() ? request.token_ids[index] : *request.next_token_id;
+}
+
+/// Of a chunk without a sparse row: zeros where it has no policy.
+SparseStats DenseStats(const PrefillChunkRequest& request, const EngineInfo& info) {
+  SparseStats stats = StatsOfLayers(info.geometry.layers);
+  if (request.sparse == nullptr) return stats;
+  const std::int64_t end = request.begin + static_cast<std::int64_t>(request.token_ids.size());
+  for (std::int32_t layer = 0; layer < info.geometry.layers; ++layer) {
+    CountDenseLayerKeys(layer, request.begin, end, info.config.query_heads, stats);
+  }
+  return stats;
 }
 
 }  // namespace
@@ -88,11 +100,13 @@ PrefillChunkResult EngineImpl::PrefillChunk(PrefillSession& session,
   result.segment =
       RunChunk(session, request, [&](const MatrixView& residual, StackSequence& sequence) {
         const std::int64_t sparse_end = SparseRowsEnd(request);
-        result.attention_micros =
-            sparse_end > request.begin
-                ? layers_.RunSparse(residual, sequence, {*request.sparse, sparse_end}, progress,
-                                    result.sparse)
-                : layers_.Run(residual, {&sequence, 1}, progress);
+        if (sparse_end > request.begin) {
+          result.attention_micros = layers_.RunSparse(
+              residual, sequence, {*request.sparse, sparse_end}, progress, result.sparse);
+        } else {
+          result.attention_micros = layers_.Run(residual, {&sequence, 1}, progress);
+          result.sparse = DenseStats(request, info_);
+        }
         if (sequence.error) throw *sequence.error;
         PrefillLogprobs(residual, request, session.cancellation(), result);
       });

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/count_keys.h"
 #include "engine/micros.h"
 #include "engine/sparse_policy.h"
 #include "longshadow/sparse_selection.h"
@@ -53,7 +54,8 @@ SparseChunk::SparseChunk(Backend& backend, const AttentionShape& shape, const Kv
       sparse_(sparse),
       sequence_(sequence),
       queries_(backend, dtype, sequence.rows.rows, QueryWidth(shape)),
-      guarded_(backend, dtype, kBlockTokens, QueryWidth(shape)) {}
+      guarded_(backend, dtype, kBlockTokens, QueryWidth(shape)),
+      stats_(StatsOfLayers(geometry.layers)) {}
 
 std::span<const HeadBudget> SparseChunk::Budgets(std::int32_t layer) const {
   return LayerBudgets(sparse_.policy, layer, shape_.query_heads);
@@ -129,19 +131,13 @@ void SparseChunk::Guard(const RowBlock& block, const MatrixView& out) {
 }
 
 void SparseChunk::FinishLayer() {
-  const std::vector<std::int64_t> attended = selection_->AttendedKeys();
-  std::int64_t causal = 0;  // of one head
-  for (std::int64_t end = sequence_.rows.position; end < sparse_.end;) {
-    end = std::min(end + kBlockTokens, sparse_.end);
-    causal += end;
-  }
-  const std::span<const HeadBudget> budgets = Budgets(layer_);
-  for (std::size_t head = 0; head < budgets.size(); ++head) {
-    const auto pattern = static_cast<std::size_t>(budgets[head].pattern);
-    stats_.attended_keys[pattern] += attended[head];
-    stats_.causal_keys[pattern] += causal;
-  }
+  CountLayerKeys(layer_, {position(), sparse_.end, position() + rows()}, Budgets(layer_),
+                 selection_->AttendedKeys(), stats_);
   selection_.reset();
+}
+
+void SparseChunk::CountDenseLayer(std::int32_t layer) {
+  CountDenseLayerKeys(layer, position(), position() + rows(), shape_.query_heads, stats_);
 }
 
 }  // namespace longshadow

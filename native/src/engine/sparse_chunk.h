@@ -45,6 +45,8 @@ class SparseChunk {
   void Attend(const RowBlock& block, const MatrixView& out);
   /// Every block of the layer has attended: its keys are counted.
   void FinishLayer();
+  /// A layer of which no head chooses keys has run: its keys are counted.
+  void CountDenseLayer(std::int32_t layer);
 
   const SparseStats& stats() const { return stats_; }
 

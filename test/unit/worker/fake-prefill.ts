@@ -33,6 +33,8 @@ export const MODEL = 'b'.repeat(32);
 const NO_SPARSE_STATS: SparseStats = {
   attendedKeys: new Float64Array(5),
   causalKeys: new Float64Array(5),
+  layerAttendedKeys: new Float64Array(3),
+  layerCausalKeys: new Float64Array(3),
   estimateMicros: 0,
   indexMicros: 0,
   attentionMicros: 0,

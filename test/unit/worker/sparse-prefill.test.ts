@@ -97,6 +97,8 @@ test('a session that was admitted for other patterns is refused, naming the file
 const STATS: SparseStats = {
   attendedKeys: Float64Array.of(0, 5, 20, 0, 0),
   causalKeys: Float64Array.of(0, 10, 100, 0, 0),
+  layerAttendedKeys: Float64Array.of(5, 12, 8),
+  layerCausalKeys: Float64Array.of(10, 50, 50),
   ...{ estimateMicros: 30, indexMicros: 2, attentionMicros: 400 },
   ...{ guardBlocks: 2, guardErrorSum: 0.03, guardErrorMax: 0.02 },
 };
