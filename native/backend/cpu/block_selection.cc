@@ -80,7 +80,7 @@ void BlockSelector::PoolQueries(ConstMatrixView q, const SequenceRows& chunk, st
 
 void BlockSelector::Pool(ConstMatrixView q, const AttentionShape& shape, const KvGeometry& geometry,
                          std::int32_t layer, const SequenceRows& chunk,
-                         std::span<const std::int32_t> heads) {
+                         std::span<const std::int32_t> heads, const CancellationFlag* interrupt) {
   const std::int64_t keys = chunk.position + chunk.rows;
   Require(shape.head_dim >= 8 && shape.head_dim <= 256 && shape.head_dim % 8 == 0 &&
               shape.head_dim == geometry.head_dim,
@@ -95,6 +95,7 @@ void BlockSelector::Pool(ConstMatrixView q, const AttentionShape& shape, const K
       "SelectKeys: a row or a page is missing");
   shape_ = shape;
   chunk_ = {chunk.position, chunk.rows};
+  interrupt_ = interrupt;
   keys_.Reserve(shape.kv_heads * Panels() * shape.head_dim * kPanel * 4);
   queries_.Reserve(shape.query_heads * (chunk_.Queries() + 1) * shape.head_dim * 4);
   std::vector<std::int32_t> kv_heads;
@@ -106,6 +107,7 @@ void BlockSelector::Pool(ConstMatrixView q, const AttentionShape& shape, const K
   const std::int64_t key_tasks = static_cast<std::int64_t>(kv_heads.size()) * Panels();
   const auto tasks = key_tasks + static_cast<std::int64_t>(heads.size());
   context_.pool.Run(tasks, [&](std::int64_t task, std::int32_t thread) {
+    ThrowIfCancelled(interrupt);
     if (task < key_tasks) {
       const auto kv = static_cast<std::size_t>(task / Panels());
       PoolKeys(geometry, layer, chunk, kv_heads[kv], task % Panels(), thread);
@@ -137,6 +139,7 @@ BlockRows BlockSelector::Rows(std::int32_t head, bool softmax, std::int32_t thre
     const std::int64_t stride = Panels() * kPanel;
     float* scores = reinterpret_cast<float*>(context_.Scratch(thread, kRowsTogether * stride * 4));
     for (std::int64_t first = 0; first < chunk_.Queries(); first += kRowsTogether) {
+      ThrowIfCancelled(interrupt_);
       const std::int64_t rows = std::min(kRowsTogether, chunk_.Queries() - first);
       const float* queries = Queries(head) + first * shape_.head_dim;
       Score(head, queries, rows, chunk_.Visible(first + rows - 1), scores);
@@ -168,6 +171,7 @@ HeadSelection BlockSelector::Flex(std::int32_t head, const LineScores& lines,
   estimate.line_rows = std::min(kEstimateRows, chunk_.rows);
   estimate.pooled = pooled;
   estimate.probabilities = Rows(head, true, thread);
+  estimate.interrupt = interrupt_;
   return FlexBlocks(chunk_, estimate, budget, flex);
 }
 

@@ -17,9 +17,11 @@ class BlockSelector {
   explicit BlockSelector(CpuContext& context) : context_(context) {}
 
   /// Averages the chunk's queries of `heads`, and the keys of their kv heads over all keys so far,
-  /// in blocks. What was pooled before is dropped.
+  /// in blocks. What was pooled before is dropped. interrupt (or null) is polled here and by what
+  /// chooses from these averages, for every few query blocks: kCancelled.
   void Pool(ConstMatrixView q, const AttentionShape& shape, const KvGeometry& geometry,
-            std::int32_t layer, const SequenceRows& chunk, std::span<const std::int32_t> heads);
+            std::int32_t layer, const SequenceRows& chunk, std::span<const std::int32_t> heads,
+            const CancellationFlag* interrupt);
 
   /// The head's selection as kBlockSparse. head: one of Pool's.
   HeadSelection BlockSparse(std::int32_t head, const HeadBudget& budget, std::int32_t thread) const;
@@ -46,6 +48,7 @@ class BlockSelector {
   CpuContext& context_;
   AttentionShape shape_;
   ChunkBlocks chunk_;
+  const CancellationFlag* interrupt_ = nullptr;
   /// Pooled keys of kv heads, as panels of gemm_f32: [kv head][Panels()][head_dim][64 blocks].
   AlignedBuffer keys_;
   /// Pooled queries times the scale: [query head][Queries() + 1][head_dim]; the last row of a head

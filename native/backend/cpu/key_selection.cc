@@ -14,11 +14,20 @@ std::int64_t HeadsTogether(std::int64_t threads) { return threads * ((4 + thread
 
 }  // namespace
 
-void KeySelector::ChooseByEstimate(ConstMatrixView q, const AttentionShape& shape,
-                                   const KvGeometry& geometry, std::int32_t layer,
-                                   const SequenceRows& chunk, std::span<const HeadBudget> budgets,
-                                   const FlexOptions& flex, std::span<const std::int32_t> estimated,
+struct KeySelector::Call {
+  const ConstMatrixView& q;
+  const AttentionShape& shape;
+  const KvGeometry& geometry;
+  std::int32_t layer;
+  const SequenceRows& chunk;
+  std::span<const HeadBudget> budgets;
+  const FlexOptions& flex;
+  const CancellationFlag* interrupt;
+};
+
+void KeySelector::ChooseByEstimate(const Call& call, std::span<const std::int32_t> estimated,
                                    KeySelection& selection) {
+  const SequenceRows& chunk = call.chunk;
   const std::int64_t rows = std::min(kEstimateRows, chunk.rows);
   const std::int64_t before = chunk.rows - rows;
   const SequenceRows last{chunk.row_begin + before, rows, chunk.position + before, chunk.pages};
@@ -32,16 +41,18 @@ void KeySelector::ChooseByEstimate(ConstMatrixView q, const AttentionShape& shap
     for (std::size_t i = 0; i < heads.size(); ++i) {
       scores.push_back({{memory + 2 * i * keys, keys}, {memory + (2 * i + 1) * keys, keys}});
     }
-    estimator_.Run(q, shape, geometry, layer, last, heads, scores);
-    context_.pool.Run(
-        static_cast<std::int64_t>(heads.size()), [&](std::int64_t i, std::int32_t thread) {
-          const auto at = static_cast<std::size_t>(i);
-          const auto head = static_cast<std::size_t>(heads[at]);
-          const HeadBudget& budget = budgets[head];
-          selection.heads[head] = budget.pattern == HeadPattern::kFlex
-                                      ? blocks_.Flex(heads[at], scores[at], budget, flex, thread)
-                                      : ChooseLines(scores[at].vertical, scores[at].slash, budget);
-        });
+    estimator_.Run(call.q, call.shape, call.geometry, call.layer, last, heads, scores,
+                   call.interrupt);
+    context_.pool.Run(static_cast<std::int64_t>(heads.size()), [&](std::int64_t i,
+                                                                   std::int32_t thread) {
+      ThrowIfCancelled(call.interrupt);
+      const auto at = static_cast<std::size_t>(i);
+      const auto head = static_cast<std::size_t>(heads[at]);
+      const HeadBudget& budget = call.budgets[head];
+      selection.heads[head] = budget.pattern == HeadPattern::kFlex
+                                  ? blocks_.Flex(heads[at], scores[at], budget, call.flex, thread)
+                                  : ChooseLines(scores[at].vertical, scores[at].slash, budget);
+    });
   }
 }
 
@@ -49,7 +60,9 @@ std::unique_ptr<SparseSelection> KeySelector::Select(ConstMatrixView q, const At
                                                      const KvGeometry& geometry, std::int32_t layer,
                                                      const SequenceRows& chunk,
                                                      std::span<const HeadBudget> budgets,
-                                                     const FlexOptions& flex) {
+                                                     const FlexOptions& flex,
+                                                     const CancellationFlag* interrupt) {
+  ThrowIfCancelled(interrupt);
   Require(static_cast<std::int64_t>(budgets.size()) == shape.query_heads,
           "SelectKeys: one budget a query head");
   Require(chunk.rows > 0 && chunk.position >= 0 && chunk.position % kBlockTokens == 0,
@@ -83,13 +96,14 @@ std::unique_ptr<SparseSelection> KeySelector::Select(ConstMatrixView q, const At
         break;
     }
   }
-  if (!pooled.empty()) blocks_.Pool(q, shape, geometry, layer, chunk, pooled);
+  if (!pooled.empty()) blocks_.Pool(q, shape, geometry, layer, chunk, pooled, interrupt);
   context_.pool.Run(std::ssize(block_sparse), [&](std::int64_t i, std::int32_t thread) {
     const std::int32_t head = block_sparse[static_cast<std::size_t>(i)];
     const auto at = static_cast<std::size_t>(head);
     selection.heads[at] = blocks_.BlockSparse(head, budgets[at], thread);
   });
-  ChooseByEstimate(q, shape, geometry, layer, chunk, budgets, flex, estimated, selection);
+  ChooseByEstimate({q, shape, geometry, layer, chunk, budgets, flex, interrupt}, estimated,
+                   selection);
   return std::make_unique<HostSelection>(std::move(selection));
 }
 

@@ -24,14 +24,16 @@ class KeySelector {
                                           const KvGeometry& geometry, std::int32_t layer,
                                           const SequenceRows& chunk,
                                           std::span<const HeadBudget> budgets,
-                                          const FlexOptions& flex);
+                                          const FlexOptions& flex,
+                                          const CancellationFlag* interrupt);
 
  private:
+  /// What Select was given.
+  struct Call;
+
   /// Chooses the lines, or by them the blocks, of the query heads `estimated`.
-  void ChooseByEstimate(ConstMatrixView q, const AttentionShape& shape, const KvGeometry& geometry,
-                        std::int32_t layer, const SequenceRows& chunk,
-                        std::span<const HeadBudget> budgets, const FlexOptions& flex,
-                        std::span<const std::int32_t> estimated, KeySelection& selection);
+  void ChooseByEstimate(const Call& call, std::span<const std::int32_t> estimated,
+                        KeySelection& selection);
 
   CpuContext& context_;
   LineEstimator& estimator_;

@@ -96,7 +96,8 @@ void LineEstimator::MergeEdges(const Call& call, std::int64_t head) {
 
 void LineEstimator::Run(ConstMatrixView q, const AttentionShape& shape, const KvGeometry& geometry,
                         std::int32_t layer, const SequenceRows& rows,
-                        std::span<const std::int32_t> heads, std::span<const LineScores> scores) {
+                        std::span<const std::int32_t> heads, std::span<const LineScores> scores,
+                        const CancellationFlag* interrupt) {
   const std::int64_t keys = rows.position + rows.rows;
   Require(shape.head_dim >= 8 && shape.head_dim <= 256 && shape.head_dim % 8 == 0 &&
               shape.head_dim == geometry.head_dim,
@@ -126,10 +127,12 @@ void LineEstimator::Run(ConstMatrixView q, const AttentionShape& shape, const Kv
   edges_.Reserve(count * call.spans * kRowBytes);
   ThreadPool& pool = context_.pool;
   pool.Run(count * call.spans, [&](std::int64_t i, std::int32_t thread) {
+    ThrowIfCancelled(interrupt);
     context_.kernels.estimate_weights(SpanArgs(call, i / call.spans, i % call.spans, thread));
   });
   pool.Run(count, [&](std::int64_t head, std::int32_t) { MergeWeights(call, head); });
   pool.Run(count * call.spans, [&](std::int64_t i, std::int32_t thread) {
+    ThrowIfCancelled(interrupt);
     context_.kernels.estimate_lines(SpanArgs(call, i / call.spans, i % call.spans, thread));
   });
   for (std::int64_t head = 0; head < count; ++head) MergeEdges(call, head);

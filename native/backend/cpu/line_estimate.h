@@ -13,10 +13,10 @@ class LineEstimator {
  public:
   explicit LineEstimator(CpuContext& context) : context_(context) {}
 
-  /// Backend::EstimateLines.
+  /// Backend::EstimateLines. interrupt (or null) is polled for every span: kCancelled.
   void Run(ConstMatrixView q, const AttentionShape& shape, const KvGeometry& geometry,
            std::int32_t layer, const SequenceRows& rows, std::span<const std::int32_t> heads,
-           std::span<const LineScores> scores);
+           std::span<const LineScores> scores, const CancellationFlag* interrupt);
 
  private:
   struct Call;

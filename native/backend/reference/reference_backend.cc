@@ -127,14 +127,15 @@ class ReferenceBackend final : public Backend {
                      std::int32_t layer, const SequenceRows& rows,
                      std::span<const std::int32_t> heads,
                      std::span<const LineScores> scores) override {
-    ReferenceEstimateLines(q, shape, geometry, layer, rows, heads, scores);
+    ReferenceEstimateLines(q, shape, geometry, layer, rows, heads, scores, nullptr);
   }
   std::unique_ptr<SparseSelection> SelectKeys(ConstMatrixView q, const AttentionShape& shape,
                                               const KvGeometry& geometry, std::int32_t layer,
                                               const SequenceRows& chunk,
                                               std::span<const HeadBudget> budgets,
-                                              const FlexOptions& flex) override {
-    return ReferenceSelectKeys(q, shape, geometry, layer, chunk, budgets, flex);
+                                              const FlexOptions& flex,
+                                              const CancellationFlag* interrupt) override {
+    return ReferenceSelectKeys(q, shape, geometry, layer, chunk, budgets, flex, interrupt);
   }
   std::unique_ptr<SparseSelection> UploadSelection(const KeySelection& selection,
                                                    std::int32_t query_heads) override {

@@ -18,10 +18,16 @@ using Means = std::vector<std::vector<double>>;  // [blocks][head_dim]
 class PooledHead {
  public:
   PooledHead(const ConstMatrixView& q, const AttentionShape& shape, const HeadCache& cache,
-             const SequenceRows& rows, std::int32_t head)
-      : q_(q), shape_(shape), rows_(rows), head_(head), chunk_{rows.position, rows.rows} {
+             const SequenceRows& rows, std::int32_t head, const CancellationFlag* interrupt)
+      : q_(q),
+        shape_(shape),
+        rows_(rows),
+        head_(head),
+        interrupt_(interrupt),
+        chunk_{rows.position, rows.rows} {
     const std::int64_t keys = rows.position + rows.rows;
     for (std::int64_t begin = 0; begin < keys; begin += kBlockTokens) {
+      ThrowIfCancelled(interrupt);
       keys_.push_back(MeanKey(cache, begin, std::min(kBlockTokens, keys - begin)));
     }
   }
@@ -43,6 +49,7 @@ class PooledHead {
 
   /// Scores of query block i.
   std::vector<double> BlockScores(std::int64_t i) const {
+    ThrowIfCancelled(interrupt_);
     const std::int64_t first = i * kBlockTokens;
     return Scores(first, std::min(kBlockTokens, rows_.rows - first), chunk_.Visible(i));
   }
@@ -74,6 +81,7 @@ class PooledHead {
   const AttentionShape& shape_;
   const SequenceRows& rows_;
   std::int32_t head_;
+  const CancellationFlag* interrupt_;
   ChunkBlocks chunk_;
   Means keys_;
 };
@@ -114,9 +122,11 @@ HeadSelection SelectFlex(const PooledHead& pooled, const SequenceRows& estimated
 HeadSelection ReferenceSelectBlocks(const ConstMatrixView& q, const AttentionShape& shape,
                                     const KvGeometry& geometry, std::int32_t layer,
                                     const SequenceRows& chunk, std::int32_t head,
-                                    const HeadBudget& budget, const FlexOptions& flex) {
+                                    const HeadBudget& budget, const FlexOptions& flex,
+                                    const CancellationFlag* interrupt) {
   const std::int32_t kv_head = head / (shape.query_heads / shape.kv_heads);
-  const PooledHead pooled(q, shape, {geometry, chunk.pages, layer, kv_head}, chunk, head);
+  const PooledHead pooled(q, shape, {geometry, chunk.pages, layer, kv_head}, chunk, head,
+                          interrupt);
   if (budget.pattern == HeadPattern::kBlockSparse) {
     const BlockRows scores = [&](const VisitBlockRow& visit) {
       for (std::int64_t i = 0; i < pooled.chunk().Queries(); ++i) {
@@ -133,7 +143,7 @@ HeadSelection ReferenceSelectBlocks(const ConstMatrixView& q, const AttentionSha
   std::vector<float> vertical(static_cast<std::size_t>(chunk.position + chunk.rows));
   std::vector<float> slash(vertical.size());
   const LineScores lines{vertical, slash};
-  ReferenceEstimateLines(q, shape, geometry, layer, estimated, {&head, 1}, {&lines, 1});
+  ReferenceEstimateLines(q, shape, geometry, layer, estimated, {&head, 1}, {&lines, 1}, interrupt);
   return SelectFlex(pooled, estimated, lines, budget, flex);
 }
 

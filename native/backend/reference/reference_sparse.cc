@@ -28,13 +28,14 @@ struct LineSums {
 };
 
 LineSums SumLines(const ConstMatrixView& q, const AttentionShape& shape, const HeadCache& cache,
-                  const SequenceRows& rows, std::int32_t head) {
+                  const SequenceRows& rows, std::int32_t head, const CancellationFlag* interrupt) {
   const auto keys = static_cast<std::size_t>(rows.position + rows.rows);
   std::vector<std::int64_t> positions(keys);
   std::iota(positions.begin(), positions.end(), 0);
   LineSums sums{std::vector<double>(keys), std::vector<double>(keys)};
   bool is_number = true;
   for (std::int64_t row = 0; row < rows.rows; ++row) {
+    ThrowIfCancelled(interrupt);
     const auto query = LoadQuery(q, rows.row_begin + row, head, shape.head_dim);
     const auto own = static_cast<std::size_t>(rows.position + row);
     const auto weights = AttentionWeights(query, static_cast<double>(shape.scale), cache,
@@ -72,6 +73,8 @@ struct ChunkView {
   const KvGeometry& geometry;
   std::int32_t layer;
   const SequenceRows& rows;
+  const FlexOptions& flex;
+  const CancellationFlag* interrupt;
   std::int64_t keys() const { return rows.position + rows.rows; }
 };
 
@@ -81,12 +84,12 @@ HeadSelection SelectVerticalSlash(const ChunkView& chunk, std::int32_t head,
   std::vector<float> slash(vertical.size());
   const LineScores scores{vertical, slash};
   ReferenceEstimateLines(chunk.q, chunk.shape, chunk.geometry, chunk.layer,
-                         EstimateRowsOf(chunk.rows), {&head, 1}, {&scores, 1});
+                         EstimateRowsOf(chunk.rows), {&head, 1}, {&scores, 1}, chunk.interrupt);
   return ChooseLines(vertical, slash, budget);
 }
 
-HeadSelection SelectHead(const ChunkView& chunk, std::int32_t head, const HeadBudget& budget,
-                         const FlexOptions& flex) {
+HeadSelection SelectHead(const ChunkView& chunk, std::int32_t head, const HeadBudget& budget) {
+  ThrowIfCancelled(chunk.interrupt);
   switch (budget.pattern) {
     case HeadPattern::kDense:
       return {};
@@ -97,7 +100,7 @@ HeadSelection SelectHead(const ChunkView& chunk, std::int32_t head, const HeadBu
     case HeadPattern::kBlockSparse:
     case HeadPattern::kFlex:
       return ReferenceSelectBlocks(chunk.q, chunk.shape, chunk.geometry, chunk.layer, chunk.rows,
-                                   head, budget, flex);
+                                   head, budget, chunk.flex, chunk.interrupt);
   }
   throw Error(ErrorCode::kInternal, "reference backend: a head pattern without a name");
 }
@@ -121,7 +124,7 @@ std::vector<std::int64_t> KeysOfEntry(const SparseIndex& index, std::size_t entr
 void ReferenceEstimateLines(const ConstMatrixView& q, const AttentionShape& shape,
                             const KvGeometry& geometry, std::int32_t layer,
                             const SequenceRows& rows, std::span<const std::int32_t> heads,
-                            std::span<const LineScores> scores) {
+                            std::span<const LineScores> scores, const CancellationFlag* interrupt) {
   const auto keys = static_cast<std::size_t>(rows.position + rows.rows);
   Require(rows.rows > 0 && rows.rows <= kEstimateRows, "EstimateLines: 1 to 64 rows");
   Require(heads.size() == scores.size(), "EstimateLines: one pair of scores a head");
@@ -131,18 +134,16 @@ void ReferenceEstimateLines(const ConstMatrixView& q, const AttentionShape& shap
             "EstimateLines: scores as long as the keys");
     const std::int32_t kv_head = heads[i] / (shape.query_heads / shape.kv_heads);
     const LineSums sums =
-        SumLines(q, shape, {geometry, rows.pages, layer, kv_head}, rows, heads[i]);
+        SumLines(q, shape, {geometry, rows.pages, layer, kv_head}, rows, heads[i], interrupt);
     Narrow(sums.vertical, scores[i].vertical);
     Narrow(sums.slash, scores[i].slash);
   }
 }
 
-std::unique_ptr<HostSelection> ReferenceSelectKeys(const ConstMatrixView& q,
-                                                   const AttentionShape& shape,
-                                                   const KvGeometry& geometry, std::int32_t layer,
-                                                   const SequenceRows& chunk,
-                                                   std::span<const HeadBudget> budgets,
-                                                   const FlexOptions& flex) {
+std::unique_ptr<HostSelection> ReferenceSelectKeys(
+    const ConstMatrixView& q, const AttentionShape& shape, const KvGeometry& geometry,
+    std::int32_t layer, const SequenceRows& chunk, std::span<const HeadBudget> budgets,
+    const FlexOptions& flex, const CancellationFlag* interrupt) {
   Require(std::cmp_equal(budgets.size(), shape.query_heads), "SelectKeys: one budget a query head");
   Require(chunk.position >= 0 && chunk.position % kBlockTokens == 0,
           "SelectKeys: a chunk begins at a multiple of 64");
@@ -150,8 +151,8 @@ std::unique_ptr<HostSelection> ReferenceSelectKeys(const ConstMatrixView& q,
   CheckBudgets(budgets);
   KeySelection selection{chunk.position, chunk.rows, {}};
   for (std::int32_t head = 0; head < shape.query_heads; ++head) {
-    selection.heads.push_back(SelectHead({q, shape, geometry, layer, chunk}, head,
-                                         budgets[static_cast<std::size_t>(head)], flex));
+    selection.heads.push_back(SelectHead({q, shape, geometry, layer, chunk, flex, interrupt}, head,
+                                         budgets[static_cast<std::size_t>(head)]));
   }
   return std::make_unique<HostSelection>(std::move(selection));
 }

@@ -6,6 +6,7 @@
 #include <span>
 #include <string_view>
 
+#include "longshadow/cancellation.h"
 #include "longshadow/dtype.h"
 #include "longshadow/kv_pages.h"
 #include "longshadow/sparse_prefill.h"
@@ -135,13 +136,16 @@ class Backend {
   /// Chooses the keys of every query head for a chunk: `chunk` names all of its rows, q holds them,
   /// and K of them is stored. chunk.position is a multiple of kBlockTokens. Estimates from the last
   /// min(kEstimateRows, rows) rows. budgets: one a query head.
-  /// Throws kInvalidArgument for a budget that is negative or that its pattern lacks.
+  /// Throws kInvalidArgument for a budget that is negative or that its pattern lacks. interrupt (or
+  /// null) is polled every few milliseconds: kCancelled.
   virtual std::unique_ptr<SparseSelection> SelectKeys(ConstMatrixView q,
                                                       const AttentionShape& shape,
                                                       const KvGeometry& geometry,
                                                       std::int32_t layer, const SequenceRows& chunk,
                                                       std::span<const HeadBudget> budgets,
-                                                      const FlexOptions& flex) = 0;
+                                                      const FlexOptions& flex,
+                                                      const CancellationFlag* interrupt =
+                                                          nullptr) = 0;
   /// A selection that was made elsewhere. Throws kInvalidArgument where it breaks KeySelection's
   /// rules or has not `query_heads` heads.
   virtual std::unique_ptr<SparseSelection> UploadSelection(const KeySelection& selection,

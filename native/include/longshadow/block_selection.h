@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "longshadow/cancellation.h"
 #include "longshadow/sparse_prefill.h"
 
 /// The device-free middle of the patterns that choose whole key blocks: kBlockSparse, and kFlex
@@ -69,9 +70,11 @@ double JensenShannonDistance(std::span<const float> e, std::span<const float> p)
 /// it, a distance block s the pairs (i, i - s): as in the paper, although distance 64 s + o has
 /// only 64 - o of a query block's 64 pairs there, and the others in key block i - s - 1 (a lone
 /// distance keeps 65/128 on average). A query block that gets more than tiles (0: no limit) keeps
-/// those of largest vertical[b] + slash[i - b], with block 0 and its own.
+/// those of largest vertical[b] + slash[i - b], with block 0 and its own. interrupt (or null) is
+/// polled for each query block: kCancelled.
 HeadSelection VerticalSlashBlocks(const ChunkBlocks& chunk, const FlexMasses& masses,
-                                  std::int64_t min_tiles, std::int64_t tiles);
+                                  std::int64_t min_tiles, std::int64_t tiles,
+                                  const CancellationFlag* interrupt = nullptr);
 
 /// FlexPrefill's choice for a query-aware head: the entries of largest probability over all query
 /// blocks together while they sum to no more than gamma * Queries(); with them the min_tiles
@@ -90,6 +93,8 @@ struct FlexEstimate {
   std::span<const float> pooled;
   /// Rows of softmax(scale mean(queries of block) . mean(keys of block)).
   BlockRows probabilities;
+  /// Polled beside the choice (or null).
+  const CancellationFlag* interrupt = nullptr;
 };
 
 /// kFlex: query-aware where the pooled estimate is nearer than tau to the true mass of key blocks,

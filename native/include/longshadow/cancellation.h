@@ -21,4 +21,9 @@ class CancellationFlag {
   std::atomic<bool> cancelled_{false};
 };
 
+/// Polls the flag, where there is one.
+inline void ThrowIfCancelled(const CancellationFlag* flag) {
+  if (flag != nullptr) flag->ThrowIfCancelled();
+}
+
 }  // namespace longshadow

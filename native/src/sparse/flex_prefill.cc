@@ -129,13 +129,15 @@ double JensenShannonDistance(std::span<const float> e, std::span<const float> p)
 }
 
 HeadSelection VerticalSlashBlocks(const ChunkBlocks& chunk, const FlexMasses& masses,
-                                  std::int64_t min_tiles, std::int64_t tiles) {
+                                  std::int64_t min_tiles, std::int64_t tiles,
+                                  const CancellationFlag* interrupt) {
   LineBlocks lines(masses, std::max(masses.vertical_blocks, min_tiles),
                    std::max(masses.slash_blocks, min_tiles), tiles);
   HeadSelection head = NoBlocks();
   std::vector<std::uint32_t> blocks;
   std::vector<float> scores;
   for (std::int64_t i = 0; i < chunk.Queries(); ++i) {
+    ThrowIfCancelled(interrupt);
     const auto own = static_cast<std::uint32_t>(chunk.Visible(i) - 1);
     lines.BlocksOf(own, blocks);
     scores.clear();
@@ -190,7 +192,7 @@ HeadSelection FlexBlocks(const ChunkBlocks& chunk, const FlexEstimate& estimate,
   if (distance < static_cast<double>(options.tau)) {
     return QueryAwareBlocks(chunk, estimate.probabilities, masses, options, budget.tiles);
   }
-  return VerticalSlashBlocks(chunk, masses, options.min_tiles, budget.tiles);
+  return VerticalSlashBlocks(chunk, masses, options.min_tiles, budget.tiles, estimate.interrupt);
 }
 
 void CheckFlexOptions(const FlexOptions& options) {
