@@ -48,11 +48,19 @@ export function tailBegin(promptTokens: number): number {
  *
  * While the upload is open a chunk runs once 128 more tokens than it holds are there: the tail then
  * begins at its end or later, whatever follows. So streaming gives the plan of the closed prompt.
+ *
+ * @param turnCuts where the tails of a continued session's earlier turns began, ascending. Their chunks
+ *   are kept, so every plan of the session cuts there: what runs again runs as it ran
  */
-export function nextChunk(state: PlanState, rule: CutRule): TokenRange | null {
+export function nextChunk(
+  state: PlanState,
+  rule: CutRule,
+  turnCuts: readonly number[] = [],
+): TokenRange | null {
   const { nextToken, receivedTokens, uploadClosed } = state;
   if (nextToken >= receivedTokens) return null;
-  const cut = nextCut(nextToken, rule);
+  const turnCut = turnCuts.find((position) => position > nextToken) ?? Infinity;
+  const cut = Math.min(nextCut(nextToken, rule), turnCut);
   if (cut <= receivedTokens - HELD_BACK_TOKENS) return { beginToken: nextToken, endToken: cut };
   if (!uploadClosed) return null;
   const tail = tailBegin(receivedTokens);
@@ -61,11 +69,16 @@ export function nextChunk(state: PlanState, rule: CutRule): TokenRange | null {
 }
 
 /** All chunks of a prompt of known length, in order. */
-export function planPrefillChunks(promptTokens: number, rule: CutRule): TokenRange[] {
+export function planPrefillChunks(
+  promptTokens: number,
+  rule: CutRule,
+  turnCuts: readonly number[] = [],
+): TokenRange[] {
   const chunks: TokenRange[] = [];
+  const closed = { receivedTokens: promptTokens, uploadClosed: true };
   let nextToken = 0;
   for (;;) {
-    const chunk = nextChunk({ nextToken, receivedTokens: promptTokens, uploadClosed: true }, rule);
+    const chunk = nextChunk({ ...closed, nextToken }, rule, turnCuts);
     if (chunk === null) return chunks;
     chunks.push(chunk);
     nextToken = chunk.endToken;

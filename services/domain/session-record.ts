@@ -115,6 +115,8 @@ export interface SessionRecord {
   readonly historyTokens: number;
   /** Of them, those that were generated, turn by turn: run again one by one they get their bits again. */
   readonly answers: readonly TokenRange[];
+  /** Where tails of earlier turns began that a lane has run, ascending: see nextChunk(). */
+  readonly turnCuts: readonly number[];
   /** First position without a finished segment. */
   readonly nextToken: number;
   readonly segments: readonly SegmentRecord[];

@@ -1,6 +1,6 @@
 import assert from '../support/assert.js';
 import { status } from '@grpc/grpc-js';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -20,13 +20,17 @@ const MINFERENCE = {
 describe('a session with minference prefill', () => {
   let cluster: TestCluster;
   let sparse: Answer;
+  let base: string;
   before(async () => {
-    cluster = await startTestCluster({ ROUTER_SPARSE_GUARD_INTERVAL: '1' });
+    base = mkdtempSync('/dev/shm/longshadow-test-');
+    const environment = { ROUTER_SPARSE_GUARD_INTERVAL: '1' };
+    cluster = await startTestCluster(environment, { storeBase: base });
     const header = { ...MINFERENCE, maxNewTokens: answer.length, keepSessionMs: 60_000 };
     sparse = await generate(cluster.client, header, idParts(prompt));
   });
   after(async () => {
     await cluster.stop();
+    rmSync(base, { recursive: true, force: true });
   });
 
   const reportOf = ({ finished }: Answer): SparseReport__Output | null =>
@@ -147,6 +151,33 @@ describe('a session with minference prefill', () => {
     assert.ok(Number(report.sparseTokens) >= turn.length);
     assert.equal(Number(report.reusedTokens), Number(long.finished.usage?.cachedTokens));
   });
+
+  test('answers a long turn with the same bits where its segments are gone and all runs again', async () => {
+    const turn = prompt.slice(0, 5_000);
+    const answers = [];
+    for (const tenant of ['undisturbed', 'disturbed']) {
+      const header = { ...MINFERENCE, tenant, maxNewTokens: 2, keepSessionMs: 60_000 };
+      const { sessionId } = await generate(cluster.client, header, idParts(prompt.slice(0, 3_000)));
+      if (tenant === 'disturbed') dropSegments(sessionId);
+      const promptLogprobs = [{ beginToken: 2_900, endToken: 8_000 }];
+      const more = { tenant, continueSessionId: sessionId, maxNewTokens: 8, promptLogprobs };
+      answers.push(await generate(cluster.client, more, idParts(turn)));
+    }
+    const [kept, again] = answers;
+    assert.equal(kept?.finished.report?.promptReran, false);
+    assert.equal(again?.finished.report?.promptReran, true);
+    assert.ok(Number(again.finished.report.sparsePrefill?.sparseTokens) > 7_000);
+    assert.equal(kept.promptLogprobs.length, 5_100);
+    assert.deepEqual(again.promptLogprobs, kept.promptLogprobs);
+    assert.deepEqual(again.tokens, kept.tokens);
+  });
+
+  function dropSegments(sessionId: string): void {
+    const folders = readdirSync(base, { recursive: true, encoding: 'utf8' });
+    const folder = folders.find((path) => path.endsWith(`/${sessionId}`));
+    assert.ok(folder !== undefined, 'the session has files in the value store');
+    rmSync(join(base, folder), { recursive: true });
+  }
 
   test('is dense, and says so, where the prompt is shorter than the threshold', async () => {
     const header = { prefillPolicy: 'PREFILL_POLICY_MINFERENCE', maxNewTokens: 1 } as const;

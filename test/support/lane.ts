@@ -148,6 +148,7 @@ export class Lane {
       sealedTokens: 0,
       historyTokens: 0,
       answers: [],
+      turnCuts: [],
       nextToken: 0,
       segments: [],
       origins: [],

@@ -46,6 +46,7 @@ export function newRecord(sessionId: string): SessionRecord {
     sealedTokens: 0,
     historyTokens: 0,
     answers: [],
+    turnCuts: [],
     nextToken: 0,
     segments: [{ beginToken: 0, endToken: 512, stage: 0, bytes: 1024 }],
     origins: [{ beginToken: 0, endToken: 512, fingerprint: 'c'.repeat(32) }],

@@ -189,6 +189,7 @@ const record = z.object({
   sealedTokens: count,
   historyTokens: count,
   answers: z.array(range),
+  turnCuts: z.array(count),
   nextToken: count,
   segments: z.array(segment),
   origins: z.array(origin),

@@ -34,7 +34,7 @@ export function makeRecord(from: {
     ...{ modelFingerprint, policy, generation },
     fingerprint: sessionFingerprint(inputs),
     ...{ receivedTokens: 0, uploadClosed: false, sealedTokens: 0, historyTokens: 0, nextToken: 0 },
-    ...{ segments: [], origins: [], answers: [], dataLosses: 0 },
+    ...{ segments: [], origins: [], answers: [], turnCuts: [], dataLosses: 0 },
     maxPromptTokens,
     reservation: placed.reservation,
     ...{ tenant, priority, traceparent, deadlineUnixMs },

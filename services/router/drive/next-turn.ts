@@ -56,6 +56,7 @@ export async function openNextTurn(
     await newPlan(session, lane, tailBegin, {
       ...change,
       receivedTokens: endToken,
+      turnCuts: tailBegin > 0 ? [...record.turnCuts, tailBegin] : record.turnCuts,
     });
   }
   session.tokens = new PromptTokens(sessionId, ids, record.policy.cutRule, {

@@ -24,8 +24,8 @@ export async function runPrefill(session: DrivenSession, reuse: PrefixReuse): Pr
   await reserveOwnRoom(session);
   let sealed = false;
   for (;;) {
-    const { nextToken, policy } = session.record;
-    const chunk = nextChunk(tokens.planState(nextToken), policy.cutRule);
+    const { nextToken, policy, turnCuts } = session.record;
+    const chunk = nextChunk(tokens.planState(nextToken), policy.cutRule, turnCuts);
     if (chunk !== null) {
       if (!(await reuse.take(session, chunk))) sealed = await runChunk(session, chunk);
     } else if (!tokens.closed) await tokens.changed(signal);

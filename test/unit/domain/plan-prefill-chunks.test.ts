@@ -117,6 +117,25 @@ describe('the plan of a prompt', () => {
     );
   });
 
+  test('of a continued session is the same, wherever it begins to run', () => {
+    fc.assert(
+      fc.property(fc.array(length, { minLength: 2, maxLength: 4 }), rule, (turns, cutRule) => {
+        const turnCuts: number[] = [];
+        let kept: TokenRange[] = [];
+        let tokens = 0;
+        for (const more of turns) {
+          tokens += more + 4_096; // decode appends shorter turns itself
+          const whole = planPrefillChunks(tokens, cutRule, turnCuts);
+          assert.deepEqual(whole.slice(0, kept.length), kept, 'what earlier turns ran is kept');
+          const tail = whole.at(-1)?.beginToken ?? 0;
+          assert.equal(tail, tailBegin(tokens));
+          turnCuts.push(tail);
+          kept = whole.slice(0, -1);
+        }
+      }),
+    );
+  });
+
   test('every wanted log-probability but that of position 0 is computed by exactly one chunk', () => {
     const range = fc
       .tuple(fc.nat(9_000), fc.integer({ min: 1, max: 3_000 }))

@@ -267,6 +267,7 @@ export function sessionRecord(more: Partial<SessionRecord>): SessionRecord {
     sealedTokens: 0,
     historyTokens: 0,
     answers: [],
+    turnCuts: [],
     nextToken: 0,
     segments: [],
     origins: [],

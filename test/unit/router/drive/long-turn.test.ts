@@ -1,10 +1,13 @@
 import assert from '../../../support/assert.js';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import { ServingError } from '../../../../services/domain/serving-error.js';
 import { closedGate, DriveWorld, someIds, type WorldDriver } from './drive-world.js';
 import { fakeMember } from './fake-members.js';
 
 /** Chunks [0, 2048), [2048, 2560) and the tail [2560, 3000). */
 const PROMPT = someIds(3_000);
+/** Where chunks of prompt and turn begin, the prompt's tail among them; see TURN. */
+const CHUNKS = [0, 2_048, 2_560, 4_096, 6_144, 6_656];
 const ANSWER = [10, 11, 3];
 const TURN = someIds(4_097, 1_234);
 const TURN_BEGIN = PROMPT.length + ANSWER.length;
@@ -49,7 +52,7 @@ describe('a turn that is longer than decode appends', () => {
         ...{ beginToken: 0, endToken: 2_560 },
       },
     ]);
-    assert.deepEqual(chunksOf('worker-1', 2), [2_560, 4_096, 6_144, 6_656]);
+    assert.deepEqual(chunksOf('worker-1', 2), CHUNKS.slice(2));
     const [start] = world.decode().starts;
     assert.ok(start !== undefined);
     assert.deepEqual([start.epoch, start.attempt, start.turn], [2, 1, 1]);
@@ -89,9 +92,36 @@ describe('a turn that is longer than decode appends', () => {
     world.worker().valueStore.clear();
     await world.nextTurn(router, sessionId, TURN);
     await world.answer(sessionId, lastSequence);
-    assert.deepEqual(chunksOf('worker-1', 2), [0, 2_048, 4_096, 6_144, 6_656]);
+    assert.deepEqual(chunksOf('worker-1', 2), CHUNKS);
     const context = world.decode().starts[0]?.context;
     assert.deepEqual([context?.cachedTokens, context?.promptReran], [0, true]);
+  });
+
+  test('is cut alike where its bytes are damaged and all runs again, and in turns after it', async () => {
+    let failures = 1;
+    world.worker().gate = async ({ beginToken, epoch }) => {
+      if (epoch !== 2 || beginToken !== 6_656 || failures === 0) return;
+      failures -= 1;
+      await Promise.reject(new ServingError('DATA_LOSS', 'a page is damaged'));
+    };
+    await world.nextTurn(router, sessionId, TURN, KEPT);
+    const long = await world.answer(sessionId, lastSequence);
+    assert.deepEqual(chunksOf('worker-1', 3), CHUNKS);
+    await world.isKeptBy(router, sessionId);
+    const { sessionId: twinId } = await router.driver.fork(sessionId, 60_000);
+    world.worker().valueStore.clear();
+    await world.nextTurn(router, sessionId, TURN);
+    await world.answer(sessionId, long.lastSequence);
+    const third = [...CHUNKS, 8_192, 10_240, 10_752];
+    assert.deepEqual(chunksOf('worker-1', 4), third);
+    await world.nextTurn(router, twinId, TURN);
+    await world.answer(twinId);
+    const { jobs } = world.worker();
+    const ofTwin = jobs.filter(({ sessionId: id, kind }) => id === twinId && kind === 'prefill');
+    assert.deepEqual(
+      ofTwin.map(({ beginToken }) => beginToken),
+      third,
+    );
   });
 
   test('moves to another store where its own has no lane any more', async () => {
@@ -106,7 +136,7 @@ describe('a turn that is longer than decode appends', () => {
     assert.equal(reservation?.storeId, 'store-2');
     assert.equal(reservation.tokens, TURN_END + 16);
     await world.answer(sessionId, lastSequence);
-    assert.deepEqual(chunksOf('worker-2', 2), [0, 2_048, 4_096, 6_144, 6_656]);
+    assert.deepEqual(chunksOf('worker-2', 2), CHUNKS);
     assert.equal(world.decode('decode-2').starts[0]?.turn, 1);
     await world.inState(sessionId, 'finished');
     for (const storeId of ['store-1', 'store-2']) await world.nothingReserved(storeId);
