@@ -1,125 +1,147 @@
-import { attentionPairs, DIAGONAL_KEYS } from '../../domain/prefill-cost.js';
-import { planPrefillChunks, type CutRule } from '../../domain/plan-prefill-chunks.js';
 import type { TokenRange } from '../../domain/token-range.js';
+import { sum } from '../eval/report/statistics.js';
+import { type BenchPosition, benchPositions } from './bench-positions.js';
+import type { ChunkCost } from './chunk-cost.js';
 import type { MeasuredChunk, MeasuredPolicy } from './interleaved-prefill.js';
+import { layerDensities, tileDensity } from './key-density.js';
+import { type PolicyCosts, policyCosts, secondsOf } from './policy-costs.js';
+import { speedUp } from './speed-up.js';
+import type { Spread } from './spread.js';
 
 /** What one policy cost, as `longshadow bench prefill --json` prints it. */
 export interface BenchLine {
   readonly policy: string;
   readonly tokens: number;
-  /** Time inside the engine, summed over chunks. */
+  /** Time inside the engine, summed over chunks; of each chunk the median of the repeats. */
   readonly seconds: number;
+  /** Share of dense attention's key tiles over all rows, layers and query heads, (0, 1]. */
+  readonly tile_density: number;
+  /** The same by layer; null for dense prefill. */
+  readonly layer_density: readonly number[] | null;
+  readonly repeats: number;
   /** The part of `seconds` that was not measured but follows from the cost law; 0: all measured. */
   readonly extrapolated_seconds: number;
+  /** The chunks that the cost law is fitted to; null: none is needed. */
+  readonly extrapolated_from: LawSource | null;
   readonly attention_seconds: number;
   /** Of the attention: scores and selection of keys, and their index. */
   readonly estimate_seconds: number;
   readonly index_seconds: number;
-  /** Of rows that attended sparsely: share of dense attention's key tiles; 1 where none did. */
-  readonly tile_density: number;
+  /** Dense seconds over this policy's, the dense policy of the same run; null without and for one. */
+  readonly speedup: number | null;
+  /** The same of the chunks that dense prefill ran. */
+  readonly measured_speedup: number | null;
+  /** `speedup` of each repeat by itself. */
+  readonly repeat_speedups: readonly number[] | null;
+  /** Ratios of single chunks, over those that dense prefill ran. */
+  readonly chunk_speedup: ChunkSpeedUp | null;
   /** Of blocks that were computed densely too: mean and largest relative error. Null: none were. */
   readonly guard_error_mean: number | null;
   readonly guard_error_max: number | null;
-  /** Dense seconds over this policy's, the dense policy of the same run; null without one. */
-  readonly speedup: number | null;
+  readonly positions: readonly BenchPosition[];
 }
 
-/** @param chunks of all policies, in order of their positions */
-export function benchLines(
-  policies: readonly MeasuredPolicy[],
-  chunks: readonly MeasuredChunk[],
-  tokens: number,
-  cutRule: CutRule,
-): BenchLine[] {
-  const lines = policies.map((policy) =>
-    policyLine(
-      policy,
-      chunks.filter((chunk) => chunk.policy === policy.name),
-      tokens,
-      cutRule,
-    ),
-  );
-  const denseAt = policies.findIndex(({ sparse }) => sparse === null);
-  const dense = denseAt < 0 ? undefined : lines[denseAt];
-  return lines.map((line) => ({
-    ...line,
-    speedup: dense === undefined ? null : dense.seconds / line.seconds,
-  }));
+interface LawSource {
+  readonly begin_token: number;
+  readonly end_token: number;
+  readonly chunks: number;
+  /** Root mean square of the law's relative misses of these chunks; null for one chunk. */
+  readonly residual: number | null;
 }
 
-function policyLine(
-  { name, untilToken }: MeasuredPolicy,
-  chunks: readonly MeasuredChunk[],
-  tokens: number,
-  cutRule: CutRule,
-): BenchLine {
-  const seconds = (of: (chunk: MeasuredChunk) => number): number =>
-    chunks.reduce((sum, chunk) => sum + of(chunk), 0) / 1e6;
-  const missing = planPrefillChunks(tokens, cutRule).filter(
-    ({ beginToken }) => beginToken >= untilToken,
-  );
-  const left = extrapolate(chunks, missing);
-  const total = (of: (chunk: MeasuredChunk) => number): number =>
-    chunks.reduce((sum, chunk) => sum + of(chunk), 0);
-  const guardBlocks = total(({ result }) => result.sparse.guardBlocks);
-  return {
-    policy: name,
-    tokens,
-    seconds: seconds(({ result }) => result.engineMicros) + left.seconds,
-    extrapolated_seconds: left.seconds,
-    attention_seconds: seconds(({ result }) => result.attentionMicros) + left.attentionSeconds,
-    estimate_seconds: seconds(({ result }) => result.sparse.estimateMicros),
-    index_seconds: seconds(({ result }) => result.sparse.indexMicros),
-    tile_density: tileDensity(chunks),
-    guard_error_mean:
-      guardBlocks === 0 ? null : total(({ result }) => result.sparse.guardErrorSum) / guardBlocks,
-    guard_error_max:
-      guardBlocks === 0
-        ? null
-        : Math.max(...chunks.map(({ result }) => result.sparse.guardErrorMax)),
-    speedup: null,
-  };
+interface ChunkSpeedUp {
+  readonly chunks: number;
+  readonly least: number;
+  readonly lower_quartile: number;
+  readonly median: number;
+  readonly upper_quartile: number;
+  readonly greatest: number;
 }
 
-/** Attended over causal keys of what ran sparse; 1 where nothing did. */
-function tileDensity(chunks: readonly MeasuredChunk[]): number {
-  const sum = (of: (chunk: MeasuredChunk) => Float64Array): number =>
-    chunks.reduce((total, chunk) => total + of(chunk).reduce((a, b) => a + b, 0), 0);
-  const causal = sum(({ result }) => result.sparse.causalKeys);
-  return causal === 0 ? 1 : sum(({ result }) => result.sparse.attendedKeys) / causal;
+/** A run's figures: lines for print, and the costs that pictures are drawn of. */
+export interface BenchFigures {
+  readonly lines: readonly BenchLine[];
+  readonly costs: readonly PolicyCosts[];
 }
-
-/** Chunks that count for the cost law: earlier ones are ruled by what does not grow. */
-const LAW_FROM_TOKEN = 65_536;
 
 /**
- * Time of chunks that did not run, by the cost law of exact attention fitted to those that did:
- * attention grows with (query, key) pairs, all else with tokens.
+ * @param chunks of all policies and repeats, in order of their positions within each
+ * @param plan the prompt's chunks
  */
-function extrapolate(
+export function benchFigures(
+  policies: readonly MeasuredPolicy[],
   chunks: readonly MeasuredChunk[],
-  missing: readonly TokenRange[],
-): { seconds: number; attentionSeconds: number } {
-  if (missing.length === 0) return { seconds: 0, attentionSeconds: 0 };
-  const late = chunks.filter(({ beginToken }) => beginToken >= LAW_FROM_TOKEN);
-  const known = late.length === 0 ? chunks : late;
-  const sum = <T>(list: readonly T[], of: (item: T) => number): number =>
-    list.reduce((total, item) => total + of(item), 0);
-  const attention = sum(known, ({ result }) => result.attentionMicros) / sum(known, attentionWork);
-  const other =
-    sum(known, ({ result }) => result.engineMicros - result.attentionMicros) /
-    sum(known, chunkTokens);
-  const attentionSeconds = (attention * sum(missing, attentionWork)) / 1e6;
+  plan: readonly TokenRange[],
+): BenchFigures {
+  const runs = policies.map(({ name, sparse }) => {
+    const own = chunks.filter(({ policy }) => policy === name);
+    return { isDense: sparse === null, chunks: own, costs: policyCosts(name, own, plan) };
+  });
+  const dense = runs.find(({ isDense }) => isDense) ?? null;
   return {
-    seconds: attentionSeconds + (other * sum(missing, chunkTokens)) / 1e6,
-    attentionSeconds,
+    lines: runs.map((run) => benchLine(run, run.isDense ? null : dense, plan)),
+    costs: runs.map(({ costs }) => costs),
   };
 }
 
-function chunkTokens({ beginToken, endToken }: TokenRange): number {
-  return endToken - beginToken;
+interface PolicyRun {
+  readonly isDense: boolean;
+  readonly chunks: readonly MeasuredChunk[];
+  readonly costs: PolicyCosts;
 }
 
-function attentionWork(range: TokenRange): number {
-  return attentionPairs(range) + DIAGONAL_KEYS * chunkTokens(range);
+function benchLine(
+  { isDense, chunks, costs }: PolicyRun,
+  dense: PolicyRun | null,
+  plan: readonly TokenRange[],
+): BenchLine {
+  const total = (of: (cost: ChunkCost) => number): number => sum(costs.costs.map(of));
+  const speed = dense === null ? null : speedUp(chunks, dense.chunks, plan);
+  return {
+    policy: costs.policy,
+    tokens: plan.at(-1)?.endToken ?? 0,
+    seconds: secondsOf(costs.costs),
+    tile_density: tileDensity(chunks),
+    layer_density: isDense ? null : layerDensities(chunks),
+    repeats: new Set(chunks.map(({ repeat }) => repeat)).size,
+    extrapolated_seconds: secondsOf(costs.costs, ({ isMeasured }) => !isMeasured),
+    extrapolated_from: lawSource(costs),
+    attention_seconds: total(({ attentionSeconds }) => attentionSeconds),
+    estimate_seconds: total(({ estimateSeconds }) => estimateSeconds),
+    index_seconds: total(({ indexSeconds }) => indexSeconds),
+    speedup: speed?.whole ?? null,
+    measured_speedup: speed?.measured ?? null,
+    repeat_speedups: speed?.byRepeat ?? null,
+    chunk_speedup: speed === null ? null : chunkSpeedUp(speed.byChunk),
+    ...guardErrors(chunks),
+    positions: benchPositions(costs, chunks, dense?.costs ?? null, plan),
+  };
+}
+
+function lawSource({ law }: PolicyCosts): LawSource | null {
+  if (law === null) return null;
+  const { fittedTo, chunks, residual } = law;
+  return { begin_token: fittedTo.beginToken, end_token: fittedTo.endToken, chunks, residual };
+}
+
+function chunkSpeedUp(spread: Spread): ChunkSpeedUp {
+  return {
+    chunks: spread.count,
+    least: spread.least,
+    lower_quartile: spread.lowerQuartile,
+    median: spread.median,
+    upper_quartile: spread.upperQuartile,
+    greatest: spread.greatest,
+  };
+}
+
+function guardErrors(
+  chunks: readonly MeasuredChunk[],
+): Pick<BenchLine, 'guard_error_mean' | 'guard_error_max'> {
+  const blocks = sum(chunks.map(({ result }) => result.sparse.guardBlocks));
+  if (blocks === 0) return { guard_error_mean: null, guard_error_max: null };
+  return {
+    guard_error_mean: sum(chunks.map(({ result }) => result.sparse.guardErrorSum)) / blocks,
+    guard_error_max: Math.max(...chunks.map(({ result }) => result.sparse.guardErrorMax)),
+  };
 }

@@ -1,7 +1,9 @@
+import { randomBytes } from 'node:crypto';
 import {
+  cancelPrefillSession,
   closePrefillSession,
   openPrefillSession,
-  prefillChunk,
+  removeSessionFiles,
   type EngineHandle,
   type PrefillChunkResult,
   type PrefillSessionHandle,
@@ -9,8 +11,8 @@ import {
   type ValueStoreHandle,
 } from '../../../native/ts/index.js';
 import { type CutRule, planPrefillChunks } from '../../domain/plan-prefill-chunks.js';
-import { denseFromToken } from '../../domain/sparse-policy.js';
 import type { TokenRange } from '../../domain/token-range.js';
+import { runChunk } from './run-chunk.js';
 
 /** A policy as it is measured. */
 export interface MeasuredPolicy {
@@ -21,60 +23,71 @@ export interface MeasuredPolicy {
   readonly untilToken: number;
 }
 
-/** One policy's part of one chunk. */
+/** One policy's part of one chunk, in one repeat. */
 export interface MeasuredChunk extends TokenRange {
   readonly policy: string;
+  /** From 0. */
+  readonly repeat: number;
   readonly result: PrefillChunkResult;
+}
+
+/** One repeat of a measurement. */
+export interface PrefillRepeat {
+  readonly policies: readonly MeasuredPolicy[];
+  readonly tokenIds: Uint32Array;
+  readonly cutRule: CutRule;
+  readonly repeat: number;
+  /** Rejects what runs with CANCELLED. */
+  readonly stop: AbortSignal;
+}
+
+interface Lane {
+  readonly policy: MeasuredPolicy;
+  readonly sessionId: string;
+  readonly session: PrefillSessionHandle;
 }
 
 /**
  * Prefills one prompt under several policies at once, chunk by chunk and in turns, so that what else
- * the machine does falls on all of them alike. Policies have sessions of their own in `store`.
- *
- * @param sessionIds one a policy, 32 hex digits; their files are the caller's to remove
+ * the machine does falls on all of them alike. Nothing of it stays in the store.
  */
 export async function* interleavedPrefill(
   engine: EngineHandle,
   store: ValueStoreHandle,
-  sessionIds: readonly string[],
-  policies: readonly MeasuredPolicy[],
-  tokenIds: Uint32Array,
-  cutRule: CutRule,
+  { policies, tokenIds, cutRule, repeat, stop }: PrefillRepeat,
 ): AsyncGenerator<MeasuredChunk> {
-  const sessions: PrefillSessionHandle[] = [];
+  const lanes: Lane[] = [];
+  const cancel = (): void => {
+    for (const { session } of lanes) cancelPrefillSession(session);
+  };
   try {
-    for (const [at, { sparse }] of policies.entries()) {
-      const sessionId = sessionIds[at] ?? '';
-      const key = { sessionId, epoch: 1, stage: 0, fingerprint: sessionId, origins: [] };
-      sessions.push(openPrefillSession(engine, store, key, sparse));
-    }
+    for (const policy of policies) lanes.push(openLane(engine, store, policy));
+    stop.addEventListener('abort', cancel);
+    if (stop.aborted) cancel();
     for (const [turn, chunk] of planPrefillChunks(tokenIds.length, cutRule).entries()) {
-      // Who begins changes with every chunk: the first one finds colder caches.
-      for (const step of policies.keys()) {
-        const at = (step + turn) % policies.length;
-        const [policy, session] = [policies[at], sessions[at]];
-        if (policy === undefined || session === undefined) continue;
+      // Who begins changes with every chunk and repeat: the first one finds colder caches.
+      for (const { policy, session } of rotated(lanes, turn + repeat)) {
         if (chunk.beginToken >= policy.untilToken) continue;
         const result = await runChunk(session, tokenIds, chunk);
-        yield { ...chunk, policy: policy.name, result };
+        yield { ...chunk, policy: policy.name, repeat, result };
       }
     }
   } finally {
-    for (const session of sessions) await closePrefillSession(session);
+    stop.removeEventListener('abort', cancel);
+    for (const { session, sessionId } of lanes) {
+      await closePrefillSession(session);
+      removeSessionFiles(store, sessionId);
+    }
   }
 }
 
-async function runChunk(
-  session: PrefillSessionHandle,
-  tokenIds: Uint32Array,
-  { beginToken, endToken }: TokenRange,
-): Promise<PrefillChunkResult> {
-  const request = {
-    tokenIds: tokenIds.slice(beginToken, endToken),
-    beginToken,
-    nextTokenId: null,
-    logprobPositions: new Float64Array(0),
-    denseFromToken: denseFromToken({ beginToken, endToken, totalTokens: tokenIds.length }),
-  };
-  return prefillChunk(session, request, () => undefined);
+function openLane(engine: EngineHandle, store: ValueStoreHandle, policy: MeasuredPolicy): Lane {
+  const sessionId = randomBytes(16).toString('hex');
+  const key = { sessionId, epoch: 1, stage: 0, fingerprint: sessionId, origins: [] };
+  return { policy, sessionId, session: openPrefillSession(engine, store, key, policy.sparse) };
+}
+
+function rotated<T>(items: readonly T[], by: number): T[] {
+  const first = by % items.length;
+  return [...items.slice(first), ...items.slice(0, first)];
 }

@@ -1,30 +1,29 @@
-import { randomBytes } from 'node:crypto';
 import {
   closeEngine,
   engineInfo,
   openEngine,
-  removeSessionFiles,
+  valueStoreFreeBytes,
   type ComputeDtype,
   type Device,
   type EngineHandle,
   type EngineInfo,
+  type ValueStoreHandle,
 } from '../../../native/ts/index.js';
+import { planPrefillChunks } from '../../domain/plan-prefill-chunks.js';
 import type { PrefillPolicy } from '../../domain/policy.js';
 import { ServingError } from '../../domain/serving-error.js';
-import type { ResolvedSparsePolicy } from '../../domain/sparse-policy.js';
-import { nativeSparsePolicy } from '../../engine-host/native-sparse-policy.js';
-import { type LoadedPatterns, loadPatterns } from '../../platform/patterns/load-patterns.js';
-import { checkPatternShape } from '../../platform/patterns/parse-patterns.js';
+import { loadPatterns } from '../../platform/patterns/load-patterns.js';
 import { withOwnStore } from '../engine/own-store.js';
-import { benchLines, type BenchLine } from './bench-lines.js';
+import { sum } from '../eval/report/statistics.js';
+import { formatBytes } from '../output/format.js';
+import { type BenchFigures, benchFigures } from './bench-lines.js';
+import { BENCH_CUT_RULE, benchPolicy, type BenchThresholds } from './bench-policy.js';
 import { benchPromptIds } from './bench-prompt.js';
 import {
   interleavedPrefill,
   type MeasuredChunk,
   type MeasuredPolicy,
 } from './interleaved-prefill.js';
-
-const CUT_RULE = 'cpu';
 
 /** What `longshadow bench prefill` measures. */
 export interface PrefillBench {
@@ -36,78 +35,95 @@ export interface PrefillBench {
   /** Of the engine; 0: one a core. */
   readonly threads: number;
   readonly patternsFile: string | null;
-  readonly sparse: Omit<ResolvedSparsePolicy, 'patternsSha256'>;
+  readonly thresholds: BenchThresholds;
   /** Dense chunks from this position on follow from the cost law instead; Infinity: none. */
   readonly denseUntilToken: number;
+  /** Times that the whole prompt is run under every policy, 1 or more. */
+  readonly repeats: number;
+}
+
+/** The figures, and which kernels they are of. */
+export interface MeasuredPrefill extends BenchFigures {
+  readonly instructionSet: string;
 }
 
 /**
  * Prefills one prompt under every policy and says what each cost.
  *
  * @param onChunk after each chunk of each policy
+ * @param stop rejects what runs; nothing is left behind
  * @throws ServingError for a model, a pattern file or a length that does not fit
  */
 export async function measurePrefill(
   bench: PrefillBench,
   onChunk: (chunk: MeasuredChunk) => void,
-): Promise<BenchLine[]> {
-  const patterns = await loadPatterns(bench.modelDirectory, bench.patternsFile);
-  const { modelDirectory, device, dtype, threads } = bench;
+  stop: AbortSignal,
+): Promise<MeasuredPrefill> {
+  const { modelDirectory, device, dtype, threads, thresholds, tokens } = bench;
+  const patterns = await loadPatterns(modelDirectory, bench.patternsFile);
   const engine = await openEngine({
     ...{ modelDirectory, device, dtype, threads, layerBegin: 0, layerEnd: null },
   });
   try {
     const info = engineInfo(engine);
-    if (patterns.path !== null) checkPatternShape(patterns.patterns, info, patterns.path);
-    if (bench.tokens > info.maxPositions) {
-      throw new ServingError(
-        'PROMPT_TOO_LONG',
-        `--tokens ${String(bench.tokens)}: the model takes ${String(info.maxPositions)}`,
-      );
-    }
-    const policies = bench.policies.map((policy) => measuredPolicy(policy, bench, info, patterns));
-    return await inOwnStore(engine, policies, bench, onChunk);
+    refuseLong(tokens, info);
+    const policies = bench.policies.map((name) => ({
+      name,
+      sparse: benchPolicy(name, dtype, thresholds, info, patterns),
+      untilToken: name === 'dense' ? bench.denseUntilToken : Infinity,
+    }));
+    const chunks = await withOwnStore(async (store) => {
+      refuseFull(store, policies, tokens, info);
+      return runRepeats(engine, store, policies, bench, onChunk, stop);
+    });
+    const figures = benchFigures(policies, chunks, planPrefillChunks(tokens, BENCH_CUT_RULE));
+    return { ...figures, instructionSet: info.instructionSet };
   } finally {
     await closeEngine(engine);
   }
 }
 
-async function inOwnStore(
+async function runRepeats(
   engine: EngineHandle,
+  store: ValueStoreHandle,
   policies: readonly MeasuredPolicy[],
-  bench: PrefillBench,
+  { modelDirectory, tokens, repeats }: PrefillBench,
   onChunk: (chunk: MeasuredChunk) => void,
-): Promise<BenchLine[]> {
-  const tokenIds = await benchPromptIds(bench.modelDirectory, bench.tokens);
-  return withOwnStore(async (store) => {
-    const sessionIds = policies.map(() => randomBytes(16).toString('hex'));
-    const chunks: MeasuredChunk[] = [];
-    const running = interleavedPrefill(engine, store, sessionIds, policies, tokenIds, CUT_RULE);
-    for await (const chunk of running) {
+  stop: AbortSignal,
+): Promise<MeasuredChunk[]> {
+  const tokenIds = await benchPromptIds(modelDirectory, tokens, stop);
+  const run = { policies, tokenIds, cutRule: BENCH_CUT_RULE, stop };
+  const chunks: MeasuredChunk[] = [];
+  for (let repeat = 0; repeat < repeats; repeat += 1) {
+    for await (const chunk of interleavedPrefill(engine, store, { ...run, repeat })) {
       chunks.push(chunk);
       onChunk(chunk);
     }
-    for (const sessionId of sessionIds) removeSessionFiles(store, sessionId);
-    return benchLines(policies, chunks, bench.tokens, CUT_RULE);
-  });
+  }
+  return chunks;
 }
 
-function measuredPolicy(
-  prefillPolicy: PrefillPolicy,
-  bench: PrefillBench,
-  { layerBegin, layerEnd, queryHeads }: EngineInfo,
-  patterns: LoadedPatterns,
-): MeasuredPolicy {
-  if (prefillPolicy === 'dense') {
-    return { name: prefillPolicy, sparse: null, untilToken: bench.denseUntilToken };
-  }
-  const patternsSha256 = prefillPolicy === 'minference' ? patterns.sha256 : '';
-  const sparse = nativeSparsePolicy(
-    {
-      ...{ prefillPolicy, cachePolicy: 'full', dtype: bench.dtype, cutRule: CUT_RULE },
-      sparse: { ...bench.sparse, patternsSha256 },
-    },
-    { patterns, layerBegin, layerEnd, queryHeads },
+function refuseLong(tokens: number, { maxPositions }: EngineInfo): void {
+  if (tokens <= maxPositions) return;
+  throw new ServingError(
+    'PROMPT_TOO_LONG',
+    `--tokens ${String(tokens)}: the model takes ${String(maxPositions)}`,
   );
-  return { name: prefillPolicy, sparse, untilToken: Infinity };
+}
+
+/** Before an hour is spent rather than after. */
+function refuseFull(
+  store: ValueStoreHandle,
+  policies: readonly MeasuredPolicy[],
+  tokens: number,
+  { kvBytesPerToken }: EngineInfo,
+): void {
+  const kept = sum(policies.map(({ untilToken }) => Math.min(tokens, untilToken)));
+  const [needed, free] = [kept * kvBytesPerToken, valueStoreFreeBytes(store)];
+  if (needed <= free) return;
+  throw new ServingError(
+    'VALUE_STORE_FULL',
+    `keys and values of all policies take ${formatBytes(needed)} of memory at once, and ` +
+      `${formatBytes(free)} are free: give a smaller --tokens or --dense-until, or fewer --policies`,
+  );
 }
