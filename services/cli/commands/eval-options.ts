@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { ServingError } from '../../domain/serving-error.js';
 import { parseLength } from '../eval/run/parse-length.js';
+import { withControls } from '../eval/run/policies.js';
 import type { EvalOptions } from '../eval/run/run-eval.js';
 import { integerFrom } from './option-parsers.js';
 import { addRouterOptions, type RouterFlags } from './router-options.js';
@@ -14,6 +15,7 @@ export interface EvalFlags extends RouterFlags {
   readonly tokenizer?: string;
   readonly out: string;
   readonly policies: readonly string[];
+  readonly control: boolean;
   readonly concurrency: number;
   readonly patience: number;
 }
@@ -43,9 +45,13 @@ export function addEvalOptions(command: Command): Command {
     )
     .option(
       '--policies <list>',
-      'dense, minference, flexprefill, shadowkv, locret, or two as minference+shadowkv; minference@32: with 32 key tiles a query block; several side by side',
+      'dense, minference, flexprefill, a-shape, shadowkv, locret, or two as minference+shadowkv; minference@32: with 32 key tiles a query block; several side by side',
       wordList,
       ['dense'],
+    )
+    .option(
+      '--no-control',
+      'leave out the windows of the same cost that sparse prefill is measured against: the tables are no evidence then',
     )
     .option(
       '--concurrency <count>',
@@ -83,9 +89,10 @@ export function addTextOptions(command: Command): Command {
 
 /** The part of the flags that a run takes. */
 export function toEvalOptions(flags: EvalFlags): EvalOptions {
-  const { model, out, policies, concurrency } = flags;
+  const { model, out, concurrency } = flags;
   return {
-    ...{ model, out, policies, concurrency },
+    ...{ model, out, concurrency },
+    policies: flags.control ? withControls(flags.policies) : flags.policies,
     tokenizerOf: (name) => flags.tokenizer ?? packagedModel(name),
     patienceMs: flags.patience * 1_000,
   };

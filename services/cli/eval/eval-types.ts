@@ -92,4 +92,9 @@ export interface SampleResult {
   readonly worstRank: number | null;
   readonly facts: Readonly<Record<string, string | number>>;
   readonly timeToFirstTokenMs: number | null;
+  /**
+   * Share of the keys before them that blocks of 64 queries attended to in the document's prefill, over
+   * the chunks that were sparse; 1 where none was, null where it was not measured.
+   */
+  readonly tileDensity: number | null;
 }

@@ -31,7 +31,8 @@ const HOW_TO_READ = [
 const HOW_TO_COMPARE = [
   'A difference is over the questions that both policies answered, with Bonett and Price’s interval.',
   '“Within 1 point” says that at most 2 of 100 answers that dense has right are lost; what a policy gains elsewhere does not make up for them. It takes 100 answers.',
-  'A control is a window of the same cost. Where it does as well as dense within its interval, the row is no evidence for the policy.',
+  'A control is a window of the same cost. Where it does as well as dense within its interval, or none ran, the row is no evidence for the policy.',
+  'Tile density is the share of the keys before them that blocks of 64 queries attended to in prefill, where it was sparse; 100 where no prompt was long enough for that. Compare scores at equal densities.',
 ];
 
 /** The whole report as Markdown. */
@@ -66,7 +67,7 @@ type Columns<Row> = MarkdownColumn<Row>[];
 
 function scoreColumns(hasSparse: boolean): Columns<SummaryRow> {
   const always: Columns<SummaryRow> = [
-    ...placeColumns(),
+    ...placeColumns(hasSparse),
     number('answers', ({ score }) => String(score.count)),
     ...scoreColumnsOf<SummaryRow>(),
   ];
@@ -83,7 +84,7 @@ function textColumns(hasSparse: boolean): Columns<SummaryRow> {
   const of = (row: SummaryRow, show: (surprise: SurpriseSummary) => string): string =>
     or(row.surprise, show);
   const always: Columns<SummaryRow> = [
-    ...placeColumns(),
+    ...placeColumns(hasSparse),
     number('targets', (row) => of(row, ({ targets }) => String(targets))),
     number('tokens', (row) => of(row, ({ tokens }) => tokens.toLocaleString('en-US'))),
     number('perplexity', (row) => of(row, (s) => formatPerplexity(s.natsPerToken.mean))),
@@ -100,6 +101,7 @@ function textColumns(hasSparse: boolean): Columns<SummaryRow> {
     number('95 % interval', (row) =>
       of(row, (s) => or(s.aboveDense, (above) => formatRange(above, formatFactor))),
     ),
+    controlDensityColumn<SummaryRow>(),
     number('control against dense', ({ control }) =>
       or(
         control?.surprise?.aboveDense,
@@ -114,6 +116,7 @@ function meanColumns(hasSparse: boolean): Columns<MeanRow> {
   const always: Columns<MeanRow> = [
     number('length', ({ lengthTokens }) => formatLength(lengthTokens)),
     word('policy', policyText),
+    ...(hasSparse ? [densityColumn<MeanRow>()] : []),
     number('tasks', ({ tasks }) => String(tasks)),
     ...scoreColumnsOf<MeanRow>(),
   ];
@@ -121,11 +124,12 @@ function meanColumns(hasSparse: boolean): Columns<MeanRow> {
   return [...always, ...againstDenseColumns<MeanRow>(), ...controlColumns<MeanRow>()];
 }
 
-function placeColumns(): Columns<SummaryRow> {
+function placeColumns(hasSparse: boolean): Columns<SummaryRow> {
   return [
     word('task', ({ task }) => task),
     number('length', ({ lengthTokens }) => formatLength(lengthTokens)),
     word('policy', policyText),
+    ...(hasSparse ? [densityColumn<SummaryRow>()] : []),
     number('documents', ({ documents }) => String(documents)),
   ];
 }
@@ -145,9 +149,20 @@ function againstDenseColumns<Row extends SummaryRow | MeanRow>(): Columns<Row> {
   ];
 }
 
+function densityColumn<Row extends SummaryRow | MeanRow>(): Columns<Row>[number] {
+  return number('tile density, %', ({ tileDensity }) => or(tileDensity, formatPercent));
+}
+
+function controlDensityColumn<Row extends SummaryRow | MeanRow>(): Columns<Row>[number] {
+  return number('tile density of the control, %', ({ control }) =>
+    or(control?.tileDensity, formatPercent),
+  );
+}
+
 /** The control of a row of scores, or of their mean. */
 function controlColumns<Row extends SummaryRow | MeanRow>(): Columns<Row> {
   return [
+    controlDensityColumn<Row>(),
     number('control, %', ({ control }) => or(control, (c) => formatPercent(c.score.mean))),
     number('control against dense, points', ({ control }) =>
       or(control?.toDense, (d) => `${formatPoints(d.mean)} (${formatRange(d, formatPoints)})`),
@@ -164,7 +179,7 @@ function evidenceText({ evidence, control }: SummaryRow | MeanRow): string {
   if (evidence === null) return UNKNOWN;
   if (evidence === 'none')
     return `no evidence: ${control?.policy ?? 'the control'} does as well as dense`;
-  return evidence === 'some' ? 'yes' : 'no control ran';
+  return evidence === 'some' ? 'yes' : 'no evidence: no control ran';
 }
 
 function withinText({ withinOnePoint, lost, missingAnswers }: ScoreDifference): string {

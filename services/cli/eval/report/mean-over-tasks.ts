@@ -1,6 +1,6 @@
 import { evidenceOfDifference } from './evidence.js';
 import { groupBy } from './group-by.js';
-import { averageIntervals } from './statistics.js';
+import { averageIntervals, sum } from './statistics.js';
 import type { ControlSummary, MeanControl, MeanRow, SummaryRow } from './summary-types.js';
 
 /**
@@ -41,10 +41,12 @@ function controlMean(controls: readonly (ControlSummary | null)[]): MeanControl 
 }
 
 function means(
-  parts: readonly Pick<SummaryRow, 'score' | 'toDense'>[],
-): Pick<MeanRow, 'score' | 'toDense'> {
+  parts: readonly Pick<SummaryRow, 'tileDensity' | 'score' | 'toDense'>[],
+): Pick<MeanRow, 'tileDensity' | 'score' | 'toDense'> {
+  const densities = parts.flatMap(({ tileDensity }) => tileDensity ?? []);
   const differences = parts.flatMap(({ toDense }) => (toDense === null ? [] : [toDense]));
   return {
+    tileDensity: densities.length === parts.length ? sum(densities) / parts.length : null,
     score: averageIntervals(parts.map(({ score }) => score)),
     toDense: differences.length === parts.length ? averageIntervals(differences) : null,
   };

@@ -1,5 +1,6 @@
 import type { SampleResult } from '../eval-types.js';
-import { formatLength, formatTick } from './format-numbers.js';
+import { isNoEvidence } from './evidence.js';
+import { formatLength, formatPercent, formatTick } from './format-numbers.js';
 import { groupBy } from './group-by.js';
 import { estimateRatio, sum } from './statistics.js';
 import type { Summary, SummaryRow } from './summary-types.js';
@@ -28,7 +29,7 @@ export function drawPictures(results: readonly SampleResult[], summary: Summary)
     const rows = summary.rows.filter((row) => row.task === task);
     const samples = results.filter((result) => result.task === task);
     return [
-      ...drawDepths(task, samples),
+      ...drawDepths(task, rows, samples),
       ...drawScores(task, rows),
       ...drawPerplexities(task, rows, samples),
     ];
@@ -39,7 +40,11 @@ export function drawPictures(results: readonly SampleResult[], summary: Summary)
   });
 }
 
-function drawDepths(task: string, samples: readonly SampleResult[]): DrawnPicture[] {
+function drawDepths(
+  task: string,
+  rows: readonly SummaryRow[],
+  samples: readonly SampleResult[],
+): DrawnPicture[] {
   const withDepth = samples.filter(({ facts }) => typeof facts['depthPercent'] === 'number');
   const depths = new Set(withDepth.map(({ facts }) => Number(facts['depthPercent'])));
   if (depths.size < 2) return [];
@@ -59,7 +64,7 @@ function drawDepths(task: string, samples: readonly SampleResult[]): DrawnPictur
     const title = `${task}, ${policy}: score by length and depth`;
     const svg = drawHeatMap({
       title,
-      subtitle: `${scoreMeaning(ofPolicy)}; ${countText(counts)} a cell`,
+      subtitle: `${scoreMeaning(ofPolicy)}; ${countText(counts)} a cell${depthsNote(policy, rows)}`,
       columnTitle: 'length, tokens',
       rowTitle: 'depth, 0 % = beginning',
       columns: ascending(ofPolicy.map(({ lengthTokens }) => lengthTokens)).map(formatLength),
@@ -74,6 +79,19 @@ function drawDepths(task: string, samples: readonly SampleResult[]): DrawnPictur
   });
 }
 
+/** At which lengths a heat map's policy shows nothing. */
+function depthsNote(policy: string, rows: readonly SummaryRow[]): string {
+  const lengths = rows
+    .filter((row) => row.policy === policy && isNoEvidence(row))
+    .map(({ lengthTokens }) => formatLength(lengthTokens));
+  return lengths.length === 0 ? '' : `; no evidence at ${lengths.join(', ')}`;
+}
+
+/** What outlines in a chart of these rows mean; nothing where it has none. */
+function hollowNote(rows: readonly SummaryRow[]): string {
+  return rows.some(isNoEvidence) ? '; hollow: no evidence' : '';
+}
+
 function scoreMeaning(samples: readonly SampleResult[]): string {
   return samples.some(({ prediction }) => prediction === null)
     ? 'per cent of targets whose every token was the likeliest'
@@ -86,7 +104,7 @@ function drawScores(task: string, rows: readonly SummaryRow[]): DrawnPicture[] {
   const title = `${task}: score by length`;
   const svg = drawLineChart({
     title,
-    subtitle: `bars: 95 % intervals; ${countText(questions.map(({ score }) => score.count))} answers a point`,
+    subtitle: `bars: 95 % intervals; ${countText(questions.map(({ score }) => score.count))} answers a point${hollowNote(questions)}`,
     ...lengthAxis(questions),
     yTitle: 'score, %',
     formatY: (y) => String(Math.round(100 * y)),
@@ -108,7 +126,12 @@ function drawPerplexities(
   if (!isText) return drawLogprobs(task, rows);
   const byLength = drawLogprobs(task, rows);
   const byPosition = [...groupBy(samples, ({ lengthTokens }) => lengthTokens)].flatMap(
-    ([lengthTokens, ofLength]) => drawPositions(task, lengthTokens, ofLength),
+    ([lengthTokens, ofLength]) =>
+      drawPositions(
+        task,
+        rows.filter((row) => row.lengthTokens === lengthTokens),
+        ofLength,
+      ),
   );
   return [...byLength, ...byPosition];
 }
@@ -121,7 +144,7 @@ function drawLogprobs(task: string, rows: readonly SummaryRow[]): DrawnPicture[]
   const tokens = texts.map(({ surprise }) => surprise?.tokens ?? 0);
   const svg = drawLineChart({
     title,
-    subtitle: `lower is better; bars: 95 % intervals; ${countText(tokens)} tokens a point`,
+    subtitle: `lower is better; bars: 95 % intervals; ${countText(tokens)} tokens a point${hollowNote(texts)}`,
     ...lengthAxis(texts),
     ...PERPLEXITY_AXIS,
     series: seriesOf(texts, ({ lengthTokens, surprise }) => {
@@ -132,11 +155,13 @@ function drawLogprobs(task: string, rows: readonly SummaryRow[]): DrawnPicture[]
   return [{ name: slug(task, 'perplexity'), title, svg }];
 }
 
+/** @param rows of one length */
 function drawPositions(
   task: string,
-  lengthTokens: number,
+  rows: readonly SummaryRow[],
   samples: readonly SampleResult[],
 ): DrawnPicture[] {
+  const lengthTokens = rows[0]?.lengthTokens ?? NaN;
   const bin = ({ facts }: SampleResult): number => {
     const share = Number(facts['positionTokens']) / lengthTokens;
     return Math.min(Math.floor(share * POSITION_BINS), POSITION_BINS - 1);
@@ -146,8 +171,8 @@ function drawPositions(
       logprobSum !== null && (targetTokens ?? 0) > 0 && Number.isFinite(facts['positionTokens']),
   );
   if (new Set(targets.map(bin)).size < 2) return [];
-  const series = [...groupBy(targets, ({ policy }) => policy)].map(([name, ofPolicy]) => ({
-    name,
+  const series = [...groupBy(targets, ({ policy }) => policy)].map(([policy, ofPolicy]) => ({
+    name: seriesName(rows.filter((row) => row.policy === policy)),
     points: [...groupBy(ofPolicy, bin)].map(([at, inBin]) => {
       const parts = inBin.map(({ logprobSum, targetTokens }) => ({
         value: -(logprobSum ?? 0),
@@ -155,13 +180,14 @@ function drawPositions(
       }));
       const { mean, low, high } = estimateRatio(parts);
       const x = ((at + 0.5) / POSITION_BINS) * lengthTokens;
-      return { x, ...perplexities(mean, low, high) };
+      const isHollow = rows.some((row) => row.policy === policy && isNoEvidence(row));
+      return { x, isHollow, ...perplexities(mean, low, high) };
     }),
   }));
   const title = `${task}, ${formatLength(lengthTokens)} tokens: perplexity by position`;
   const svg = drawLineChart({
     title,
-    subtitle: 'lower is better; bars: 95 % intervals',
+    subtitle: `lower is better; bars: 95 % intervals${hollowNote(rows)}`,
     xTitle: 'position in the prompt, tokens',
     xTicks: [0, 0.25, 0.5, 0.75, 1].map((share) => Math.round(share * lengthTokens)),
     formatX: formatLength,
@@ -207,10 +233,21 @@ function seriesOf(
   rows: readonly SummaryRow[],
   toPoint: (row: SummaryRow) => ChartSeries['points'][number],
 ): ChartSeries[] {
-  return [...groupBy(rows, ({ policy }) => policy)].map(([name, ofPolicy]) => ({
-    name,
-    points: ofPolicy.map(toPoint),
+  return [...groupBy(rows, ({ policy }) => policy).values()].map((ofPolicy) => ({
+    name: seriesName(ofPolicy),
+    points: ofPolicy.map((row) => ({ ...toPoint(row), isHollow: isNoEvidence(row) })),
   }));
+}
+
+/** A policy's name, and what it cost: `minference@32, 8 to 24 % of tiles`. */
+function seriesName(rows: readonly SummaryRow[]): string {
+  const name = rows[0]?.policy ?? '';
+  const densities = rows.flatMap(({ role, tileDensity }) =>
+    role === 'dense' || tileDensity === null ? [] : [tileDensity],
+  );
+  if (densities.length === 0) return name;
+  const ends = [Math.min(...densities), Math.max(...densities)].map(formatPercent);
+  return `${name}, ${[...new Set(ends)].join(' to ')} % of tiles`;
 }
 
 function countText(counts: readonly number[]): string {

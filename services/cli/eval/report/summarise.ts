@@ -76,11 +76,13 @@ function compared(
   cell: Cell,
   policy: string,
   { densePolicy }: Roles,
-): Pick<SummaryRow, 'score' | 'toDense' | 'surprise'> {
+): Pick<SummaryRow, 'tileDensity' | 'score' | 'toDense' | 'surprise'> {
   const samples = cell.byPolicy.get(policy) ?? [];
   const pairs =
     policy === densePolicy ? [] : pairsOf(samples, cell.byPolicy.get(densePolicy) ?? []);
+  const densities = samples.flatMap(({ tileDensity }) => tileDensity ?? []);
   return {
+    tileDensity: densities.length === 0 ? null : sum(densities) / densities.length,
     score: estimateScore(samples.map(({ score }) => score)),
     toDense: scoreDifference(pairs),
     surprise: surpriseOf(samples, pairs),

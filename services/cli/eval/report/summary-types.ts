@@ -44,6 +44,8 @@ export interface ControlSummary {
   readonly score: Estimate;
   readonly toDense: ScoreDifference | null;
   readonly surprise: SurpriseSummary | null;
+  /** As of SummaryRow. */
+  readonly tileDensity: number | null;
 }
 
 /** One task at one length under one policy. */
@@ -53,6 +55,8 @@ export interface SummaryRow {
   readonly policy: string;
   readonly role: 'dense' | 'sparse' | 'control';
   readonly documents: number;
+  /** Mean share of the keys that sparse prefill attended to, (0, 1]; null where none was measured. */
+  readonly tileDensity: number | null;
   readonly score: Estimate;
   /** Null for dense, and where dense did not run on the same samples. */
   readonly toDense: ScoreDifference | null;
@@ -69,6 +73,8 @@ export interface MeanRow {
   readonly policy: string;
   readonly role: SummaryRow['role'];
   readonly tasks: number;
+  /** The mean over tasks; null unless measured on each. */
+  readonly tileDensity: number | null;
   readonly score: Interval;
   readonly toDense: Interval | null;
   /** Null unless the role is sparse and the control ran on every task. */
@@ -80,6 +86,7 @@ export interface MeanRow {
 /** A control's mean over the same tasks. */
 export interface MeanControl {
   readonly policy: string;
+  readonly tileDensity: number | null;
   readonly score: Interval;
   readonly toDense: Interval | null;
 }

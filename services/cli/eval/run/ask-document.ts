@@ -10,6 +10,7 @@ import { isSessionGone } from './patience.js';
 import { type EvalPolicy, policyOptions } from './policies.js';
 import type { PromptHalves } from './prompt-halves.js';
 import { runTurn, type Turn } from './run-turn.js';
+import { tileDensity } from './tile-density.js';
 import type { Turnstile } from './turnstile.js';
 
 /** A prefilled document is released after its questions; so long at most where its client was killed. */
@@ -106,7 +107,7 @@ class DocumentAsker {
   async #askAlone(question: EvalQuestion): Promise<void> {
     const ids = [...this.encoded.ids, ...(await this.#questionIds(question))];
     const turn = await this.#turn(this.#options(ids.length, question), ids);
-    await this.#answered(question, turn, turn.report.timeToFirstTokenMs);
+    await this.#answered(question, turn, turn.report.timeToFirstTokenMs, tileDensity(turn.report));
   }
 
   /** A prefill whose one token nobody wants. */
@@ -126,7 +127,7 @@ class DocumentAsker {
       await inParallel(missing, this.run.turns.places, async (question) => {
         const turn = await this.#surelyAskFork(base.sessionId, question);
         const waitedMs = base.report.timeToFirstTokenMs + turn.report.timeToFirstTokenMs;
-        await this.#answered(question, turn, waitedMs);
+        await this.#answered(question, turn, waitedMs, tileDensity(base.report));
       });
     } finally {
       await cluster.release(base.sessionId);
@@ -195,7 +196,12 @@ class DocumentAsker {
     return this.run.halves.questionIds(question, this.encoded.document.chat);
   }
 
-  async #answered(question: EvalQuestion, turn: Turn, waitedMs: number): Promise<void> {
+  async #answered(
+    question: EvalQuestion,
+    turn: Turn,
+    waitedMs: number,
+    density: number | null,
+  ): Promise<void> {
     const { id, references, facts } = question;
     await this.samples.add({
       ...this.#place(),
@@ -205,6 +211,7 @@ class DocumentAsker {
       score: scoreAnswer(question, turn.text),
       ...{ logprobSum: null, targetTokens: null, worstRank: null },
       timeToFirstTokenMs: waitedMs,
+      tileDensity: density,
     });
   }
 
@@ -218,6 +225,7 @@ class DocumentAsker {
         ...scoreTarget(target, range, turn.promptLogprobs),
         promptTokens: ids.length,
         timeToFirstTokenMs: turn.report.timeToFirstTokenMs,
+        tileDensity: tileDensity(turn.report),
       });
     }
   }

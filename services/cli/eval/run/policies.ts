@@ -1,4 +1,9 @@
-import type { CachePolicy, PrefillPolicy } from '../../../domain/policy.js';
+import {
+  CACHE_POLICY_NAMES,
+  type CachePolicy,
+  PREFILL_POLICY_NAMES,
+  type PrefillPolicy,
+} from '../../../domain/policy.js';
 import { ServingError } from '../../../domain/serving-error.js';
 import type { GenerateOptions } from '../../rpc/to-header.js';
 
@@ -11,15 +16,13 @@ export interface EvalPolicy {
   readonly tilesPerBlock: number | null;
 }
 
-const PREFILLS: readonly PrefillPolicy[] = ['dense', 'minference', 'flexprefill'];
-const CACHES: readonly CachePolicy[] = ['full', 'shadowkv', 'locret'];
 /** `minference@32`: with 32 key tiles a query block. */
-const WITH_TILES = /^(minference|flexprefill)@([1-9]\d{0,4})$/;
+const WITH_TILES = /^(minference|flexprefill|a-shape)@([1-9]\d{0,4})$/;
 
 /**
- * What a side is compared with: a window of the same cost. A-shape (first and last blocks of each row)
- * at equal tile density for prefill; sinks and recent tokens for the cache, at equal attended tokens a
- * step (shadowkv) or equal bytes (locret). They are served from the first sparse policy on.
+ * What a side is compared with: a window of the same cost. A-shape (first and nearest keys of each
+ * block) with as many tiles for prefill; sinks and recent tokens for the cache, at equal attended tokens
+ * a step (shadowkv) or equal bytes (locret), which is not served yet.
  */
 const CONTROL_OF: Readonly<Record<string, string>> = {
   minference: 'a-shape',
@@ -28,6 +31,7 @@ const CONTROL_OF: Readonly<Record<string, string>> = {
   locret: 'window',
 };
 const CONTROLS: ReadonlySet<string> = new Set(Object.values(CONTROL_OF));
+const DENSE = 'dense';
 
 /**
  * The control of each sparse policy of a run, side by side: `a-shape+window` for
@@ -42,6 +46,25 @@ export function controlsOf(policies: readonly string[]): Record<string, string> 
     return control === policy ? [] : [[policy, control] as const];
   });
   return Object.fromEntries(pairs);
+}
+
+/**
+ * A run's policies with the control of each that is compared with dense, right behind it, where the
+ * cluster can serve one and it is not asked for by itself.
+ */
+export function withControls(policies: readonly string[]): string[] {
+  if (!policies.includes(DENSE)) return [...policies];
+  const controls = new Map(Object.entries(controlsOf(policies)));
+  const all = policies.flatMap((policy) => {
+    const control = controls.get(policy);
+    const isAdded = control !== undefined && isServed(control) && !policies.includes(control);
+    return isAdded ? [policy, control] : [policy];
+  });
+  return [...new Set(all)];
+}
+
+function isServed(policy: string): boolean {
+  return policy.split('+').every((word) => toSide(word) !== null);
 }
 
 /** A window of as many tiles: `a-shape@32` for `minference@32`. */
@@ -64,7 +87,7 @@ export function isControl(policy: string): boolean {
  * @throws ServingError POLICY_NOT_AVAILABLE naming what there is
  */
 export function toPolicy(name: string): EvalPolicy {
-  const sides = name.split('+').map(toSide);
+  const sides = name.split('+').map((word) => toSide(word) ?? refuseSide(word));
   for (const side of ['prefillPolicy', 'cachePolicy'] as const) {
     if (sides.filter((named) => side in named).length > 1) {
       throw refused(`"${name}" says twice how one side is served`);
@@ -83,21 +106,25 @@ export function policyOptions({
   return { prefillPolicy, cachePolicy, ...(tilesPerBlock === null ? {} : { tilesPerBlock }) };
 }
 
-function toSide(word: string): Partial<EvalPolicy> {
-  const cachePolicy = CACHES.find((cache) => cache === word);
+/** Null: no such policy. */
+function toSide(word: string): Partial<EvalPolicy> | null {
+  const cachePolicy = CACHE_POLICY_NAMES.find((cache) => cache === word);
   if (cachePolicy !== undefined) return { cachePolicy };
   const [, base = word, tiles] = WITH_TILES.exec(word) ?? [];
-  const prefillPolicy = PREFILLS.find((prefill) => prefill === base);
-  if (prefillPolicy !== undefined) {
-    return { prefillPolicy, ...(tiles === undefined ? {} : { tilesPerBlock: Number(tiles) }) };
-  }
-  if (CONTROLS.has(word)) throw refused(`the control "${word}" is not served yet`);
-  throw refused(`there is no policy "${word}"`);
+  const prefillPolicy = PREFILL_POLICY_NAMES.find((prefill) => prefill === base);
+  if (prefillPolicy === undefined) return null;
+  return { prefillPolicy, ...(tiles === undefined ? {} : { tilesPerBlock: Number(tiles) }) };
+}
+
+function refuseSide(word: string): never {
+  throw refused(
+    CONTROLS.has(word) ? `the control "${word}" is not served yet` : `there is no policy "${word}"`,
+  );
 }
 
 function refused(what: string): ServingError {
   return new ServingError(
     'POLICY_NOT_AVAILABLE',
-    `${what}; give ${[...PREFILLS, ...CACHES].join(', ')}, or one for prefill and one for the cache as minference+shadowkv; minference@32 has 32 key tiles a query block`,
+    `${what}; give ${[...PREFILL_POLICY_NAMES, ...CACHE_POLICY_NAMES].join(', ')}, or one for prefill and one for the cache as minference+shadowkv; minference@32 has 32 key tiles a query block`,
   );
 }

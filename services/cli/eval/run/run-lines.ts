@@ -27,6 +27,7 @@ const SAMPLE: z.ZodType<SampleResult> = z.looseObject({
   worstRank: count.nullable(),
   facts: z.record(z.string(), z.union([z.string(), z.number()])),
   timeToFirstTokenMs: z.number().nullable(),
+  tileDensity: z.number().min(0).max(1).nullable().default(null),
 });
 
 const FINISHED: z.ZodType<FinishedDocument> = z.looseObject({

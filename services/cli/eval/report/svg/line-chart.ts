@@ -19,6 +19,8 @@ export interface ChartPoint {
   /** Ends of the interval; not drawn where they are not finite. */
   readonly low: number;
   readonly high: number;
+  /** Drawn as an outline; the picture's subtitle says what that means. */
+  readonly isHollow?: boolean;
 }
 
 export interface ChartSeries {
@@ -126,7 +128,7 @@ function drawSeries(
   return [
     element('polyline', { points: path, class: `path ${style}` }),
     ...bars,
-    ...placed.map(({ px, py }) => marker(px, py, at)),
+    ...placed.map(({ px, py, isHollow }) => marker(px, py, at, isHollow)),
   ];
 }
 
@@ -164,8 +166,8 @@ function sorted({ points }: ChartSeries): ChartPoint[] {
 }
 
 /** Circle, square, triangle, diamond in turn. */
-function marker(x: number, y: number, at: number): Markup {
-  const kind = `mark s${at % SERIES_STYLES}`;
+function marker(x: number, y: number, at: number, isHollow = false): Markup {
+  const kind = `mark${isHollow ? ' hollow' : ''} s${at % SERIES_STYLES}`;
   const r = 4;
   const corners = (points: readonly (readonly [number, number])[]): Markup =>
     element('polygon', {

@@ -5,7 +5,12 @@ import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import type { SampleResult } from '../../../../../services/cli/eval/eval-types.js';
 import type { Summary } from '../../../../../services/cli/eval/report/summary-types.js';
-import { controlsOf, isControl, toPolicy } from '../../../../../services/cli/eval/run/policies.js';
+import {
+  controlsOf,
+  isControl,
+  toPolicy,
+  withControls,
+} from '../../../../../services/cli/eval/run/policies.js';
 import { reportRun } from '../../../../../services/cli/eval/run/report-run.js';
 import { RunFolder } from '../../../../../services/cli/eval/run/run-folder.js';
 import type { RunPlan } from '../../../../../services/cli/eval/run/run-plan.js';
@@ -92,7 +97,36 @@ test('every policy but dense has a control, which changes the same sides', () =>
   }
 });
 
-test('a control cannot be asked for yet, and says so', () => {
-  assert.throws(() => toPolicy('a-shape'), /the control "a-shape" is not served yet/);
+test('a control that is served can be asked for, and another says that it is not yet', () => {
+  assert.equal(toPolicy('a-shape').prefillPolicy, 'a-shape');
+  assert.equal(toPolicy('a-shape@32').tilesPerBlock, 32);
+  assert.throws(() => toPolicy('window'), /the control "window" is not served yet/);
   assert.throws(() => toPolicy('dense+window'), { code: 'POLICY_NOT_AVAILABLE' });
+});
+
+test('a policy that is compared with dense gets its control beside it, once', () => {
+  const added = [
+    ['dense', 'dense'],
+    ['dense,minference@32', 'dense,minference@32,a-shape@32'],
+    ['minference,dense', 'minference,a-shape,dense'],
+    ['dense,minference@8,flexprefill@8', 'dense,minference@8,a-shape@8,flexprefill@8'],
+    ['dense,minference@8,minference@16', 'dense,minference@8,a-shape@8,minference@16,a-shape@16'],
+    ['dense,a-shape@32,minference@32', 'dense,a-shape@32,minference@32'],
+    ['minference@32', 'minference@32'],
+    ['dense,shadowkv', 'dense,shadowkv'],
+    ['dense,minference+shadowkv', 'dense,minference+shadowkv'],
+    ['dense,minference+full', 'dense,minference+full,a-shape+full'],
+    ['dense,nonsense', 'dense,nonsense'],
+  ] as const;
+  for (const [asked, all] of added) assert.equal(withControls(asked.split(',')).join(), all, asked);
+});
+
+test('a run without its control says that it is no evidence', async (t) => {
+  const policies = ['dense', 'minference@32'];
+  const { markdown, summary } = await report(t, { policies, tasks: ['vt'] }, [
+    ...answers('vt', 4_096, 'dense', 98),
+    ...answers('vt', 4_096, 'minference@32', 97),
+  ]);
+  assert.equal(summary.rows[1]?.evidence, 'no control');
+  assert.match(markdown, /\| minference@32 \|.*\| no evidence: no control ran \|/);
 });

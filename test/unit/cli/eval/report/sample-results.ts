@@ -18,6 +18,7 @@ export function answer(
     references: ['x'],
     ...{ logprobSum: null, targetTokens: null, worstRank: null },
     timeToFirstTokenMs: 1,
+    tileDensity: null,
   };
 }
 

@@ -46,6 +46,10 @@ async function write(
   return { folder, paths, markdown: await readFile(paths[0] ?? '', 'utf8') };
 }
 
+function costing(tileDensity: number, results: readonly SampleResult[]): SampleResult[] {
+  return results.map((result) => ({ ...result, tileDensity }));
+}
+
 test('a report is tables under their command, the same as JSON, and pictures', async (t) => {
   const { folder, paths, markdown } = await write(t, [
     ...needles('dense', 0.9),
@@ -86,10 +90,10 @@ test('while dense alone ran there is no control column, nor one against dense', 
 test('from the first sparse policy on, its control stands beside it', async (t) => {
   const results = [
     ...needles('dense', 0.9),
-    ...needles('minference', 0.9),
-    ...needles('a-shape', 0.1),
+    ...costing(0.12, needles('minference', 0.9)),
+    ...costing(0.125, needles('a-shape', 0.1)),
     ...answers('vt', 4_096, 'dense', 97),
-    ...answers('vt', 4_096, 'minference', 94),
+    ...costing(0.14, answers('vt', 4_096, 'minference', 94)),
     ...answers('vt', 4_096, 'a-shape', 97),
   ];
   const controls = { minference: 'a-shape' };
@@ -98,16 +102,40 @@ test('from the first sparse policy on, its control stands beside it', async (t) 
     markdown.split('\n').find((line) => line.startsWith(`| ${task} | 4K | minference`)) ?? '';
   assert.match(
     row('needle'),
-    /\| 0\.0 \| −2\.5 to \+2\.5 \| yes: 0 lost \| 10\.0 \| −80\.0 \(.*\) \| yes \|$/,
+    /\| 0\.0 \| −2\.5 to \+2\.5 \| yes: 0 lost \| 12\.5 \| 10\.0 \| −80\.0 \(.*\) \| yes \|$/,
   );
   assert.match(
     row('vt'),
-    /\| −3\.0 \| .* \| no: 3 lost \| 97\.0 \| 0\.0 \(.*\) \| no evidence: a-shape does as well as dense \|$/,
+    /\| −3\.0 \| .* \| no: 3 lost \| – \| 97\.0 \| 0\.0 \(.*\) \| no evidence: a-shape does as well as dense \|$/,
   );
   assert.match(markdown, /^\| vt \| 4K \| a-shape \(control\) \|.*\| – \| – \| – \|$/m);
-  const mean = /^\| 4K \| minference \| 2 \|.*$/m.exec(markdown)?.[0] ?? '';
+  const mean = /^\| 4K \| minference \| 13\.0 \| 2 \|.*$/m.exec(markdown)?.[0] ?? '';
   // (10 + 97) / 2; -80 and 0 against dense.
   assert.match(mean, /\| 53\.5 \| −40\.0 \(.*\) \| yes \|$/);
+});
+
+test('pictures name what a policy cost, and leave points hollow that are no evidence', async (t) => {
+  const results = [
+    ...[...needles('dense', 0.9), ...texts('dense', 2)],
+    ...costing(0.12, [...needles('minference', 0.9), ...texts('minference', 2)]),
+    ...costing(0.125, [...needles('a-shape', 0.9), ...texts('a-shape', 3)]),
+  ];
+  const controls = { minference: 'a-shape' };
+  const policies = ['dense', 'minference', 'a-shape'];
+  const { folder } = await write(t, results, { ...OPTIONS, controls, policies });
+  const read = async (name: string): Promise<string> =>
+    readFile(join(folder, 'new', 'pictures', `${name}.svg`), 'utf8');
+  const scores = await read('needle-score');
+  assert.match(scores, /; hollow: no evidence</);
+  assert.equal(scores.match(/class="mark hollow s1"/g)?.length, 2, 'those of minference alone');
+  assert.equal(scores.match(/class="mark hollow/g)?.length, 2);
+  assert.match(scores, />minference, 12\.0 % of tiles</);
+  assert.match(scores, />dense</);
+  assert.match(await read('needle-minference-depths'), /; no evidence at 4K, 8K</);
+  assert.doesNotMatch(await read('needle-dense-depths'), /no evidence/);
+  for (const name of ['ppl-perplexity', 'ppl-4096-positions']) {
+    assert.doesNotMatch(await read(name), /class="mark hollow|no evidence/, name);
+  }
 });
 
 test('a cell of fewer than 100 answers says how many are missing', async (t) => {

@@ -15,5 +15,6 @@ export function sampleOf(documentId: string, questionId: string): SampleResult {
     ...{ documentId, questionId, task: 'needle', lengthTokens: 4_096, policy: 'dense' },
     ...{ promptTokens: 4_000, prediction: 'é\n"', references: ['1'], score: 1, facts: {} },
     ...{ logprobSum: null, targetTokens: null, worstRank: null, timeToFirstTokenMs: 1 },
+    tileDensity: 1,
   };
 }
