@@ -44,32 +44,5 @@ TEST(SparseGuard, SamplesEvenlyOverLayersWhateverTheChunks) {
   EXPECT_FALSE(SampleForGuard(0, budgets, 0, 0, kLayers, 8));
 }
 
-TEST(SparseGuard, MeasuresTheErrorRelativeToTheDenseRows) {
-  const std::vector<float> dense = {3, 4, 0, 100, 0, 0, 0, 100};  // [2, 3], stride 4
-  std::vector<float> sparse = dense;
-  const auto view = [](const std::vector<float>& m) {
-    return ConstMatrixView(m.data(), DType::kF32, 2, 3, 4);
-  };
-  EXPECT_EQ(RelativeError(view(sparse), view(dense)), 0);
-  sparse[3] = -1;  // beyond the columns
-  EXPECT_EQ(RelativeError(view(sparse), view(dense)), 0);
-  sparse[0] = 0;
-  sparse[5] = 4;
-  EXPECT_DOUBLE_EQ(RelativeError(view(sparse), view(dense)), 1);
-  sparse[5] = std::nanf("");
-  EXPECT_EQ(RelativeError(view(sparse), view(dense)), 1);
-  const std::vector<float> zeros(8, 0);
-  EXPECT_EQ(RelativeError(view(zeros), view(zeros)), 0);
-  EXPECT_EQ(RelativeError(view(dense), view(zeros)), 1);
-}
-
-TEST(SparseGuard, ReadsBf16) {
-  const std::vector<BFloat16> dense = {BFloat16::FromFloat(2), BFloat16::FromFloat(0)};
-  const std::vector<BFloat16> sparse = {BFloat16::FromFloat(2), BFloat16::FromFloat(0.5F)};
-  EXPECT_DOUBLE_EQ(
-      RelativeError({sparse.data(), DType::kBF16, 1, 2, 2}, {dense.data(), DType::kBF16, 1, 2, 2}),
-      0.25);
-}
-
 }  // namespace
 }  // namespace longshadow

@@ -3,22 +3,20 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/attention_widths.h"
 #include "engine/micros.h"
 
 namespace longshadow {
 namespace {
 
-std::int64_t QueryWidth(const ModelConfig& config) {
-  return std::int64_t{config.query_heads} * config.head_dim;
-}
-
-std::int64_t QkvWidth(const ModelConfig& config) {
-  return QueryWidth(config) + 2 * std::int64_t{config.kv_heads} * config.head_dim;
+AttentionShape ShapeOf(const ModelConfig& config) {
+  return {config.query_heads, config.kv_heads, config.head_dim,
+          1.0F / std::sqrt(static_cast<float>(config.head_dim))};
 }
 
 /// Rows of a block: the layer's widest product stays a short call.
 std::int64_t BlockRows(const ModelConfig& config) {
-  const std::int64_t width = std::max(QkvWidth(config), 2 * std::int64_t{config.ffn_size});
+  const std::int64_t width = std::max(QkvWidth(ShapeOf(config)), 2 * std::int64_t{config.ffn_size});
   return RowsOfACall(2 * config.hidden_size * width);
 }
 
@@ -46,15 +44,14 @@ LayerStack::LayerStack(Backend& backend, const ModelConfig& config, const LlamaW
       config_(config),
       weights_(weights),
       geometry_(geometry),
-      shape_{config.query_heads, config.kv_heads, config.head_dim,
-             1.0F / std::sqrt(static_cast<float>(config.head_dim))},
+      shape_(ShapeOf(config)),
       inv_freq_(InverseRopeFrequencies(config)),
       eps_(static_cast<float>(config.rms_norm_eps)),
       block_rows_(BlockRows(config)),
       normed_(backend, compute, block_rows_, config.hidden_size),
-      qkv_(backend, DType::kF32, block_rows_, QkvWidth(config)),
-      query_(backend, compute, block_rows_, QueryWidth(config)),
-      attended_(backend, compute, block_rows_, QueryWidth(config)),
+      qkv_(backend, DType::kF32, block_rows_, QkvWidth(shape_)),
+      query_(backend, compute, block_rows_, QueryWidth(shape_)),
+      attended_(backend, compute, block_rows_, QueryWidth(shape_)),
       gate_up_(backend, DType::kF32, block_rows_, 2 * std::int64_t{config.ffn_size}),
       activated_(backend, compute, block_rows_, config.ffn_size) {}
 
@@ -128,13 +125,12 @@ void LayerStack::Attend(std::int32_t layer, const RowBlock& block,
   for (const RowPiece& piece : block.pieces) {
     StackSequence& sequence = sequences[piece.sequence];
     if (!Poll(sequence)) continue;
-    const std::int64_t slice = AttentionSliceRows(QueryWidth(config_), piece.position + piece.rows);
+    const std::int64_t slice = AttentionSliceRows(QueryWidth(shape_), piece.position + piece.rows);
     if (piece.rows > slice) {
       AttendInSlices(layer, block, piece, slice, sequence, query_.First(block.rows));
     } else {
       together.push_back(InBlock(block, piece, sequence));
-      together_flops +=
-          AttentionFlops(QueryWidth(config_), piece.rows, piece.position + piece.rows);
+      together_flops += AttentionFlops(QueryWidth(shape_), piece.rows, piece.position + piece.rows);
     }
     if (together_flops < kSliceFlops) continue;
     attend(together);
@@ -178,20 +174,20 @@ void LayerStack::GateUp(const LayerWeights& weights, const MatrixView& residual)
 }
 
 double LayerStack::InputFlops(const RowBlock& block) const {
-  return 2.0 * config_.hidden_size * static_cast<double>(QkvWidth(config_)) *
+  return 2.0 * config_.hidden_size * static_cast<double>(QkvWidth(shape_)) *
          static_cast<double>(block.rows);
 }
 
 double LayerStack::FinishFlops(const RowBlock& block) const {
   return 2.0 * config_.hidden_size *
-         (static_cast<double>(QueryWidth(config_)) + 3.0 * config_.ffn_size) *
+         (static_cast<double>(QueryWidth(shape_)) + 3.0 * config_.ffn_size) *
          static_cast<double>(block.rows);
 }
 
 double LayerStack::BlockFlops(const RowBlock& block) const {
   double flops = InputFlops(block) + FinishFlops(block);
   for (const RowPiece& piece : block.pieces) {
-    flops += 4 * static_cast<double>(QueryWidth(config_)) * static_cast<double>(piece.rows) *
+    flops += 4 * static_cast<double>(QueryWidth(shape_)) * static_cast<double>(piece.rows) *
              MeanKeys(piece.position, piece.rows);
   }
   return flops;

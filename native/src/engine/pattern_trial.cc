@@ -1,41 +1,16 @@
 #include "engine/pattern_trial.h"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 #include <utility>
 
+#include "engine/attention_widths.h"
+#include "engine/relative_error.h"
 #include "longshadow/error.h"
 #include "longshadow/sparse_selection.h"
 
 namespace longshadow {
 namespace {
-
-std::int64_t QueryWidth(const AttentionShape& shape) {
-  return std::int64_t{shape.query_heads} * shape.head_dim;
-}
-
-double Element(const ConstMatrixView& matrix, std::int64_t row, std::int64_t column) {
-  const std::int64_t index = row * matrix.stride + column;
-  if (matrix.dtype == DType::kF32) return static_cast<const float*>(matrix.data)[index];
-  return static_cast<const BFloat16*>(matrix.data)[index].ToFloat();
-}
-
-/// |a - b| / |b| of columns [begin, begin + columns) of one row; 1 where that is no number.
-double RowError(const ConstMatrixView& a, const ConstMatrixView& b, std::int64_t row,
-                std::int64_t begin, std::int64_t columns) {
-  double difference = 0;
-  double norm = 0;
-  for (std::int64_t column = begin; column < begin + columns; ++column) {
-    const double exact = Element(b, row, column);
-    const double error = Element(a, row, column) - exact;
-    difference += error * error;
-    norm += exact * exact;
-  }
-  if (difference == 0) return 0;
-  const double relative = std::sqrt(difference / norm);
-  return std::isfinite(relative) ? relative : 1;
-}
 
 void Require(bool holds, const std::string& message) {
   if (!holds) throw Error(ErrorCode::kInvalidArgument, message);
@@ -123,10 +98,12 @@ void PatternTrial::Compare(const RowBlock& block, const MatrixView& dense) {
 void PatternTrial::AddErrors(std::size_t candidate, const MatrixView& dense) {
   const MatrixView tried = tried_.First(dense.rows);
   for (std::size_t head = 0; head < static_cast<std::size_t>(shape_.query_heads); ++head) {
+    const std::int64_t column = static_cast<std::int64_t>(head) * shape_.head_dim;
+    const MatrixView sparse = ColumnsOf(tried, column, shape_.head_dim);
+    const MatrixView exact = ColumnsOf(dense, column, shape_.head_dim);
     double sum = 0;
     for (std::int64_t row = 0; row < dense.rows; ++row) {
-      sum += RowError(tried, dense, row, static_cast<std::int64_t>(head) * shape_.head_dim,
-                      shape_.head_dim);
+      sum += RelativeError(RowsOf(sparse, row, 1), RowsOf(exact, row, 1));
     }
     result_.errors[Place(head, candidate)] += sum;
   }

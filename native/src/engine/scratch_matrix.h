@@ -49,4 +49,11 @@ inline MatrixView RowsOf(const MatrixView& matrix, std::int64_t begin, std::int6
           matrix.stride};
 }
 
+/// Columns [begin, begin + columns) of a matrix.
+inline MatrixView ColumnsOf(const MatrixView& matrix, std::int64_t begin, std::int64_t columns) {
+  const std::int64_t offset = begin * static_cast<std::int64_t>(DTypeBytes(matrix.dtype));
+  return {static_cast<std::byte*>(matrix.data) + offset, matrix.dtype, matrix.rows, columns,
+          matrix.stride};
+}
+
 }  // namespace longshadow

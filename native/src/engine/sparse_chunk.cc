@@ -2,17 +2,16 @@
 
 #include <algorithm>
 
+#include "engine/attention_widths.h"
 #include "engine/count_keys.h"
+#include "engine/head_attention.h"
 #include "engine/micros.h"
+#include "engine/relative_error.h"
 #include "engine/sparse_policy.h"
 #include "longshadow/sparse_selection.h"
 
 namespace longshadow {
 namespace {
-
-std::int64_t QueryWidth(const AttentionShape& shape) {
-  return std::int64_t{shape.query_heads} * shape.head_dim;
-}
 
 std::int64_t QueryBlocks(std::int64_t rows) { return (rows + kBlockTokens - 1) / kBlockTokens; }
 
@@ -38,12 +37,6 @@ std::vector<std::int64_t> KeysOfBlocks(const KeySelection& selection) {
   return keys;
 }
 
-ConstMatrixView ColumnsOf(const MatrixView& matrix, std::int64_t begin, std::int64_t columns) {
-  const std::int64_t offset = begin * static_cast<std::int64_t>(DTypeBytes(matrix.dtype));
-  return {static_cast<const std::byte*>(matrix.data) + offset, matrix.dtype, matrix.rows, columns,
-          matrix.stride};
-}
-
 }  // namespace
 
 SparseChunk::SparseChunk(Backend& backend, const AttentionShape& shape, const KvGeometry& geometry,
@@ -54,7 +47,7 @@ SparseChunk::SparseChunk(Backend& backend, const AttentionShape& shape, const Kv
       sparse_(sparse),
       sequence_(sequence),
       queries_(backend, dtype, sequence.rows.rows, QueryWidth(shape)),
-      guarded_(backend, dtype, kBlockTokens, QueryWidth(shape)),
+      guarded_(backend, dtype, kBlockTokens, shape.head_dim),
       stats_(StatsOfLayers(geometry.layers)) {}
 
 std::span<const HeadBudget> SparseChunk::Budgets(std::int32_t layer) const {
@@ -119,12 +112,12 @@ void SparseChunk::Guard(const RowBlock& block, const MatrixView& out) {
   if (row < 0 || rows <= 0) return;
   const MatrixView dense = guarded_.First(rows);
   const SequenceRows sequence{0, rows, block.pieces.front().position + row, sequence_.pages};
-  backend_.Attention(RowsOf(Queries(block), row, rows), shape_, geometry_, layer_, {&sequence, 1},
-                     dense);
+  AttendHead(backend_, RowsOf(Queries(block), row, rows),
+             {shape_, geometry_, layer_, sample_->head}, sequence, dense);
   backend_.Synchronize();
   const std::int64_t column = std::int64_t{sample_->head} * shape_.head_dim;
-  const double error = RelativeError(ColumnsOf(RowsOf(out, row, rows), column, shape_.head_dim),
-                                     ColumnsOf(dense, column, shape_.head_dim));
+  const double error =
+      RelativeError(ColumnsOf(RowsOf(out, row, rows), column, shape_.head_dim), dense);
   stats_.guard_blocks += 1;
   stats_.guard_error_sum += error;
   stats_.guard_error_max = std::max(stats_.guard_error_max, error);

@@ -61,7 +61,7 @@ class SparseChunk {
   const SparseRows sparse_;
   StackSequence& sequence_;
   ScratchMatrix queries_;  // [rows of the chunk, query width]
-  ScratchMatrix guarded_;  // [kBlockTokens, query width]: what dense attention gives
+  ScratchMatrix guarded_;  // [kBlockTokens, head_dim]: what dense attention gives
 
   std::int32_t layer_ = 0;
   std::unique_ptr<SparseSelection> selection_;

@@ -1,6 +1,5 @@
 #include "engine/sparse_guard.h"
 
-#include <cmath>
 #include <limits>
 #include <vector>
 
@@ -15,12 +14,6 @@ std::uint64_t Mix(std::uint64_t number) {
   number = (number ^ (number >> 30)) * 0xBF58476D1CE4E5B9U;
   number = (number ^ (number >> 27)) * 0x94D049BB133111EBU;
   return number ^ (number >> 31);
-}
-
-double Element(const ConstMatrixView& matrix, std::int64_t row, std::int64_t column) {
-  const std::int64_t index = row * matrix.stride + column;
-  if (matrix.dtype == DType::kF32) return static_cast<const float*>(matrix.data)[index];
-  return static_cast<const BFloat16*>(matrix.data)[index].ToFloat();
 }
 
 }  // namespace
@@ -43,22 +36,6 @@ std::optional<GuardSample> SampleForGuard(std::int32_t interval,
   const std::uint64_t random = Mix(number + kGolden);
   return GuardSample{static_cast<std::int64_t>((random >> 32) % static_cast<std::uint64_t>(blocks)),
                      choosing[static_cast<std::size_t>((random & 0xffffffffU) % choosing.size())]};
-}
-
-double RelativeError(const ConstMatrixView& sparse, const ConstMatrixView& dense) {
-  double difference = 0;
-  double norm = 0;
-  for (std::int64_t row = 0; row < dense.rows; ++row) {
-    for (std::int64_t column = 0; column < dense.cols; ++column) {
-      const double exact = Element(dense, row, column);
-      const double error = Element(sparse, row, column) - exact;
-      difference += error * error;
-      norm += exact * exact;
-    }
-  }
-  if (difference == 0) return 0;
-  const double relative = std::sqrt(difference / norm);
-  return std::isfinite(relative) ? relative : 1;
 }
 
 }  // namespace longshadow

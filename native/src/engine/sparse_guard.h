@@ -22,8 +22,4 @@ std::optional<GuardSample> SampleForGuard(std::int32_t interval,
                                           std::int32_t layer, std::int32_t layers,
                                           std::int64_t blocks);
 
-/// |sparse - dense| / |dense| over all elements, in fp64, of matrices of one shape and dtype. 1
-/// where that is no number.
-double RelativeError(const ConstMatrixView& sparse, const ConstMatrixView& dense);
-
 }  // namespace longshadow
