@@ -7,6 +7,7 @@ import type { PromptLogprob__Output } from '../../../proto/gen/longshadow/router
 import type { FinishReason__Output } from '../../../proto/gen/longshadow/router/v1/FinishReason.js';
 
 import { type SparsePrefillReport, toSparseReport } from './sparse-report.js';
+import { type SparseThresholds, toSparseThresholds } from './sparse-thresholds.js';
 
 /** How a turn ended and what it was made of. */
 export interface AnswerReport {
@@ -31,7 +32,13 @@ export interface AnswerReport {
 
 /** What a client of Generate or Resume sees, in its own words. */
 export type AnswerEvent = { readonly sessionId: string; readonly sequence: number } & (
-  | { readonly type: 'accepted'; readonly model: string; readonly reservedBytes: number }
+  | {
+      readonly type: 'accepted';
+      readonly model: string;
+      readonly reservedBytes: number;
+      /** Null for dense prefill. */
+      readonly sparsePrefill: SparseThresholds | null;
+    }
   | { readonly type: 'queued'; readonly workerId: string; readonly jobsAhead: number }
   | {
       readonly type: 'progress';
@@ -63,7 +70,14 @@ export function toAnswerEvent(
   const place = { sessionId: response.sessionId, sequence: Number(response.sequence) };
   if (response.accepted) {
     const { model, reservedBytes } = response.accepted;
-    return { ...place, type: 'accepted', model, reservedBytes: Number(reservedBytes) };
+    const sparsePrefill = toSparseThresholds(response.accepted.sparsePrefill);
+    return {
+      ...place,
+      type: 'accepted',
+      model,
+      reservedBytes: Number(reservedBytes),
+      sparsePrefill,
+    };
   }
   if (response.queued) return { ...place, type: 'queued', ...response.queued };
   if (response.progress) return { ...place, type: 'progress', ...toProgress(response.progress) };

@@ -9,6 +9,7 @@ const SESSION = '0'.repeat(32);
 
 const accepted: AnswerEvent = {
   ...{ sessionId: SESSION, sequence: 1, type: 'accepted', model: 'needle', reservedBytes: 0 },
+  sparsePrefill: null,
 };
 
 function token(sequence: number): AnswerEvent {

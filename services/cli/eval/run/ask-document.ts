@@ -9,6 +9,7 @@ import { inParallel } from './in-parallel.js';
 import { isSessionGone } from './patience.js';
 import { type EvalPolicy, policyOptions } from './policies.js';
 import type { PromptHalves } from './prompt-halves.js';
+import { describeThresholdDifference, type PlanThresholds } from './run-plan.js';
 import { runTurn, type Turn } from './run-turn.js';
 import { tileDensity } from './tile-density.js';
 import type { Turnstile } from './turnstile.js';
@@ -37,6 +38,8 @@ export interface AskContext {
   readonly halves: PromptHalves;
   /** Turns at the same time, over all documents. */
   readonly turns: Turnstile;
+  /** What sparse prefill must be resolved to in each turn; absent: not looked at. */
+  readonly thresholds?: PlanThresholds | undefined;
 }
 
 /** @throws ServingError BAD_REQUEST or MODEL_INVALID for targets that cannot be told from ids */
@@ -178,7 +181,21 @@ class DocumentAsker {
   }
 
   async #turn(options: GenerateOptions, ids: readonly number[]): Promise<Turn> {
-    return this.run.turns.pass(async () => runTurn(this.run.cluster, options, ids));
+    const turn = await this.run.turns.pass(async () => runTurn(this.run.cluster, options, ids));
+    this.#checkThresholds(turn);
+    return turn;
+  }
+
+  /** A cluster that was started anew meanwhile may resolve a policy to something else. */
+  #checkThresholds({ thresholds: now }: Turn): void {
+    const { thresholds } = this.run;
+    if (now === null || thresholds === undefined) return;
+    const differences = describeThresholdDifference(thresholds, { [this.policy.name]: now });
+    if (differences.length === 0) return;
+    throw new ServingError(
+      'BAD_REQUEST',
+      `the cluster is not the one that the run began with: ${differences.join('; ')}; start it with the thresholds and the pattern file that it had, and the same command goes on`,
+    );
   }
 
   #options(promptTokens: number, question: EvalQuestion | null = null): GenerateOptions {

@@ -1,10 +1,12 @@
 import { ServingError } from '../../../domain/serving-error.js';
 import type { Routers } from '../../rpc/routers.js';
 import type { ServedModel } from '../../rpc/served-model.js';
+import type { SparseThresholds } from '../../rpc/sparse-thresholds.js';
 import { probeIds } from './check-tokenizer.js';
 import type { EvalCluster } from './eval-cluster.js';
 import { type EvalPolicy, policyOptions } from './policies.js';
 import type { PromptHalves } from './prompt-halves.js';
+import type { PlanThresholds } from './run-plan.js';
 import { runTurn } from './run-turn.js';
 
 /**
@@ -43,13 +45,18 @@ export function checkLengths(
   );
 }
 
-/** Asks for a token under each policy. @throws ServingError POLICY_NOT_AVAILABLE, as the router says it */
+/**
+ * Asks for a token under each policy.
+ * @returns the thresholds that the router resolved for those that prefill sparsely, by the policy's name
+ * @throws ServingError POLICY_NOT_AVAILABLE, as the router says it
+ */
 export async function checkPolicies(
   cluster: EvalCluster,
   policies: readonly EvalPolicy[],
   halves: PromptHalves,
-): Promise<void> {
+): Promise<PlanThresholds> {
   const ids = await probeIds(halves);
+  const resolved: [string, SparseThresholds][] = [];
   for (const policy of policies) {
     const { model } = cluster;
     const options = {
@@ -58,9 +65,11 @@ export async function checkPolicies(
       maxNewTokens: 1,
       maxPromptTokens: ids.length,
     };
-    await cluster.surely(
+    const { thresholds } = await cluster.surely(
       async () => runTurn(cluster, options, ids),
       () => false,
     );
+    if (thresholds !== null) resolved.push([policy.name, thresholds]);
   }
+  return Object.fromEntries(resolved);
 }

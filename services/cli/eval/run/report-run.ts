@@ -3,6 +3,7 @@ import type { SampleResult } from '../eval-types.js';
 import { writeReport } from '../report/write-report.js';
 import { controlsOf, isControl } from './policies.js';
 import type { RunFolder } from './run-folder.js';
+import type { PlanThresholds } from './run-plan.js';
 
 /** A run's report: its Markdown, and all files that were written, the Markdown's first. */
 export interface WrittenReport {
@@ -21,7 +22,7 @@ export async function reportRun(
   command: string,
   finished: string | null = null,
 ): Promise<WrittenReport> {
-  const { benchmark, model, modelFingerprint, seed, policies, tasks } = folder.plan;
+  const { benchmark, model, modelFingerprint, seed, policies, tasks, thresholds } = folder.plan;
   const unfinished = finished === null ? {} : { 'not complete, documents finished': finished };
   const files = await writeReport([...folder.samples].sort(inOrder), folder.path, {
     title: `${benchmark} on ${model}`,
@@ -29,10 +30,28 @@ export async function reportRun(
     ...{ policies, tasks },
     controls: controlsOf(policies),
     controlPolicies: policies.filter(isControl),
-    facts: { model: `${model} (${modelFingerprint})`, seed: String(seed), ...unfinished },
+    facts: {
+      model: `${model} (${modelFingerprint})`,
+      seed: String(seed),
+      ...thresholdFacts(thresholds),
+      ...unfinished,
+    },
   });
   const [first = ''] = files;
   return { markdown: await readFile(first, 'utf8'), files };
+}
+
+/** What each sparse policy was resolved to. */
+function thresholdFacts(thresholds: PlanThresholds = {}): Record<string, string> {
+  const facts = Object.entries(thresholds).map(([policy, resolved]): [string, string] => {
+    const { tilesPerBlock, denseBelowTokens, patternsSha256 } = resolved;
+    const patterns = patternsSha256 === '' ? '' : `, patterns ${patternsSha256.slice(0, 12)}`;
+    return [
+      policy,
+      `${String(tilesPerBlock)} tiles a block, dense below ${String(denseBelowTokens)} tokens${patterns}`,
+    ];
+  });
+  return Object.fromEntries(facts);
 }
 
 /** Samples come as they are answered; a report does not depend on that. */

@@ -43,8 +43,9 @@ interface Unit {
  * @throws the first failure, when what runs besides has ended
  */
 export async function runDocuments(run: DocumentsRun): Promise<void> {
-  const { cluster, halves, concurrency } = run;
-  const context = { cluster, halves, turns: new Turnstile(concurrency) };
+  const { cluster, halves, concurrency, folder } = run;
+  const { thresholds } = folder.plan;
+  const context = { cluster, halves, turns: new Turnstile(concurrency), thresholds };
   await inParallel(missingUnits(run), concurrency, async ({ source, policy, encoded }) => {
     cluster.signal.throwIfAborted();
     const document = await encoded();

@@ -82,7 +82,7 @@ export async function runEval(
       };
       try {
         await checkTokenIds(cluster, halves, directory);
-        await checkPolicies(cluster, policies, halves);
+        await folder.resolve(await checkPolicies(cluster, policies, halves));
         await runDocuments({ sources, policies, halves, cluster, folder, concurrency, onFinished });
       } finally {
         progress.stop();

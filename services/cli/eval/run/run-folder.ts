@@ -5,11 +5,20 @@ import { describeError } from '../../output/describe-error.js';
 import type { SampleResult } from '../eval-types.js';
 import { LOCK_FILE, lockFolder } from './folder-lock.js';
 import { type FinishedDocument, readFinishedLines, readSampleLines } from './run-lines.js';
-import { describePlanDifference, type RunPlan } from './run-plan.js';
+import {
+  describePlanDifference,
+  describeThresholdDifference,
+  type PlanThresholds,
+  type RunPlan,
+} from './run-plan.js';
 
 const PLAN_FILE = 'run.json';
 const RESULTS_FILE = 'results.jsonl';
 const FINISHED_FILE = 'finished.jsonl';
+
+const OWN_DIFFERENCE = 'the same options to go on with it';
+const CLUSTER_DIFFERENCE =
+  'start the cluster with the thresholds and the pattern file that it had, to go on with it';
 
 /**
  * A run's folder: run.json (the plan), results.jsonl (a line a sample, in order of arrival) and
@@ -24,7 +33,7 @@ export class RunFolder {
 
   private constructor(
     readonly path: string,
-    readonly plan: RunPlan,
+    private ownPlan: RunPlan,
     private readonly resultsFile: FileHandle,
     private readonly finishedFile: FileHandle,
     private readonly unlock: () => Promise<void>,
@@ -70,12 +79,34 @@ export class RunFolder {
     const before = await readPlan(path);
     const results = await readSampleLines(join(path, RESULTS_FILE));
     // A plan without a sample binds nobody: it may have been refused since.
-    if (before === null || results.length === 0) await writePlan(path, plan);
-    else refuseAnother(path, before, plan);
+    const isNew = before === null || results.length === 0;
+    if (isNew) await writePlan(path, plan);
+    else refuseAnother(path, describePlanDifference(before, plan), OWN_DIFFERENCE);
+    const thresholds = isNew ? undefined : before.thresholds;
+    const kept = thresholds === undefined ? plan : { ...plan, thresholds };
     const finished = await readFinishedLines(join(path, FINISHED_FILE));
     const resultsFile = await open(join(path, RESULTS_FILE), 'a');
     const finishedFile = await open(join(path, FINISHED_FILE), 'a');
-    return new RunFolder(path, plan, resultsFile, finishedFile, unlock, results, finished);
+    return new RunFolder(path, kept, resultsFile, finishedFile, unlock, results, finished);
+  }
+
+  get plan(): RunPlan {
+    return this.ownPlan;
+  }
+
+  /**
+   * Makes what the cluster resolved part of the plan.
+   * @throws ServingError BAD_REQUEST if there are samples, and they were made with something else
+   */
+  async resolve(thresholds: PlanThresholds): Promise<void> {
+    const { path } = this;
+    if (this.#samples.size > 0) {
+      const differences = describeThresholdDifference(this.plan.thresholds, thresholds);
+      refuseAnother(path, differences, CLUSTER_DIFFERENCE);
+      return;
+    }
+    this.ownPlan = { ...this.plan, thresholds };
+    await writePlan(path, this.ownPlan);
   }
 
   get samples(): SampleResult[] {
@@ -151,12 +182,11 @@ async function writePlan(path: string, plan: RunPlan): Promise<void> {
   await rename(join(path, `${PLAN_FILE}.new`), join(path, PLAN_FILE));
 }
 
-function refuseAnother(path: string, before: RunPlan, plan: RunPlan): void {
-  const differences = describePlanDifference(before, plan);
+function refuseAnother(path: string, differences: readonly string[], advice: string): void {
   if (differences.length === 0) return;
   throw new ServingError(
     'BAD_REQUEST',
-    `--out ${path} holds a run with another plan: ${differences.join('; ')}; give another folder, or the same options to go on with it`,
+    `--out ${path} holds a run with another plan: ${differences.join('; ')}; give another folder, or ${advice}`,
   );
 }
 

@@ -1,8 +1,13 @@
+import type { SparseThresholds } from '../../rpc/sparse-thresholds.js';
+
 /**
  * Of the code that makes documents and scores answers. To be raised with every change after which the
  * same plan would give another document, prompt or score: samples of two versions are not one run's.
  */
 export const GENERATORS_VERSION = 1;
+
+/** What the router resolved for the policies that prefill sparsely, by the policy's name. */
+export type PlanThresholds = Readonly<Record<string, SparseThresholds>>;
 
 /** What decides a run's samples; two runs of the same plan against the same model are the same run. */
 export interface RunPlan {
@@ -24,6 +29,8 @@ export interface RunPlan {
   readonly seed: number;
   /** What else a subcommand's options say, and fingerprints of all content that documents are made of. */
   readonly options: Readonly<Record<string, string | number>>;
+  /** Absent before the cluster was asked for them. */
+  readonly thresholds?: PlanThresholds;
 }
 
 /** In words; empty for the same plan. */
@@ -35,8 +42,26 @@ export function describePlanDifference(before: RunPlan, now: RunPlan): string[] 
   });
 }
 
+/** In words; empty where a cluster has resolved what it did before. */
+export function describeThresholdDifference(
+  before: PlanThresholds | undefined,
+  now: PlanThresholds,
+): string[] {
+  return Object.entries(now).flatMap(([policy, thresholds]) =>
+    Object.entries(thresholds).flatMap(([name, is]: [string, string | number]) => {
+      const old: Readonly<Record<string, string | number>> = { ...before?.[policy] };
+      const was = old[name] ?? 'unset';
+      return was === is ? [] : [`${name} of ${policy} was ${said(was)}, now ${said(is)}`];
+    }),
+  );
+}
+
+function said(value: string | number): string {
+  return value === '' ? 'none' : String(value);
+}
+
 /** A plan that was read may lack what this version writes. */
-function flatten({ options, ...plan }: Partial<RunPlan>): Map<string, string> {
+function flatten({ options, thresholds: _, ...plan }: Partial<RunPlan>): Map<string, string> {
   const entries = [...Object.entries(plan), ...Object.entries(options ?? {})];
   return new Map(entries.map(([name, value]) => [name, String(value)]));
 }

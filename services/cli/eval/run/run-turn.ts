@@ -1,6 +1,7 @@
 import type { PromptLogprob } from '../../../domain/session-event.js';
 import type { AnswerReport } from '../../rpc/answer-events.js';
 import type { Prompt } from '../../rpc/prompt-parts.js';
+import type { SparseThresholds } from '../../rpc/sparse-thresholds.js';
 import type { GenerateOptions } from '../../rpc/to-header.js';
 import type { EvalCluster } from './eval-cluster.js';
 
@@ -11,6 +12,8 @@ export interface Turn {
   /** By position: those of the prompt that were asked for, and those of forced tokens. */
   readonly promptLogprobs: ReadonlyMap<number, PromptLogprob>;
   readonly report: AnswerReport;
+  /** As the router resolved them; null for dense prefill. */
+  readonly thresholds: SparseThresholds | null;
 }
 
 /**
@@ -28,12 +31,15 @@ export async function runTurn(
 ): Promise<Turn> {
   let sessionId = options.continueSessionId ?? null;
   let text = '';
+  let thresholds: SparseThresholds | null = null;
   const forced = options.forcedTokens?.length ?? 0;
   const promptLogprobs = new Map<number, PromptLogprob>();
   try {
     for await (const event of cluster.generate(options, prompt)) {
       sessionId = event.sessionId;
-      if (event.type === 'progress') {
+      if (event.type === 'accepted') {
+        thresholds = event.sparsePrefill;
+      } else if (event.type === 'progress') {
         for (const scored of event.promptLogprobs) promptLogprobs.set(scored.position, scored);
       } else if (event.type === 'token') {
         text += event.text;
@@ -44,7 +50,7 @@ export async function runTurn(
         }
       } else if (event.type === 'finished') {
         text += event.text;
-        return { sessionId, text, promptLogprobs, report: event.report };
+        return { sessionId, text, promptLogprobs, report: event.report, thresholds };
       }
     }
     throw new Error('the stream ended without an answer');

@@ -8,11 +8,18 @@ import { Routers } from '../../../../../services/cli/rpc/routers.js';
 import type { EvalQuestion } from '../../../../../services/cli/eval/eval-types.js';
 import { askDocument } from '../../../../../services/cli/eval/run/ask-document.js';
 import { EvalCluster } from '../../../../../services/cli/eval/run/eval-cluster.js';
+import type { PlanThresholds } from '../../../../../services/cli/eval/run/run-plan.js';
+import type { SparseThresholds } from '../../../../../services/cli/rpc/sparse-thresholds.js';
 import { toPolicy } from '../../../../../services/cli/eval/run/policies.js';
 import { PromptHalves } from '../../../../../services/cli/eval/run/prompt-halves.js';
 import { Turnstile } from '../../../../../services/cli/eval/run/turnstile.js';
 import { MODEL, NEEDLE_MODEL } from '../../../../support/cluster.js';
 import { finishedEvent } from './answers.js';
+
+const RESOLVED: SparseThresholds = {
+  ...{ tilesPerBlock: 32, denseBelowTokens: 8_192, patternsSha256: 'a'.repeat(64) },
+  ...{ gamma: 0.95, tau: 0.1, minTiles: 8 },
+};
 
 /** Counts its forks, and fails some of them. */
 class CountedForks extends EvalCluster {
@@ -26,6 +33,10 @@ class CountedForks extends EvalCluster {
 
   override async *generate(): AsyncGenerator<AnswerEvent> {
     await tick();
+    yield {
+      ...{ sessionId: 's', sequence: 1, type: 'accepted', model: MODEL, reservedBytes: 1 },
+      sparsePrefill: RESOLVED,
+    };
     yield finishedEvent('an answer');
   }
 
@@ -55,7 +66,11 @@ describe('The questions of a document', () => {
   });
 
   /** @returns how many were answered */
-  async function ask(cluster: CountedForks, turns: Turnstile): Promise<[number, unknown]> {
+  async function ask(
+    cluster: CountedForks,
+    turns: Turnstile,
+    thresholds?: PlanThresholds,
+  ): Promise<[number, unknown]> {
     let answered = 0;
     const document = {
       ...{ id: 'd', task: 't', lengthTokens: 10, promptText: 'A text.', chat: true },
@@ -69,8 +84,8 @@ describe('The questions of a document', () => {
       },
     };
     const encoded = { document, ids: [1, 2, 3], targetRanges: [] };
-    const run = { cluster, halves, turns };
-    const failure = await askDocument(encoded, toPolicy('dense'), run, samples).then(
+    const run = { cluster, halves, turns, thresholds };
+    const failure = await askDocument(encoded, toPolicy('minference'), run, samples).then(
       () => null,
       (error: unknown) => error,
     );
@@ -95,6 +110,17 @@ describe('The questions of a document', () => {
     const [answered, failure] = await ask(cluster, new Turnstile(4));
     assert.deepEqual([answered, failure], [0, wrong]);
     assert.ok(cluster.forks <= 4, `${cluster.forks} forks`);
+  });
+
+  test('are not asked of a cluster that was started with other thresholds since', async () => {
+    const same = new CountedForks(() => null);
+    const [answered] = await ask(same, new Turnstile(4), { minference: RESOLVED });
+    assert.equal(answered, QUESTIONS.length);
+    const cluster = new CountedForks(() => null);
+    const before = { minference: { ...RESOLVED, tilesPerBlock: 64 } };
+    const [none, failure] = await ask(cluster, new Turnstile(4), before);
+    assert.deepEqual([none, cluster.forks], [0, 0]);
+    assert.match(String(failure), /tilesPerBlock of minference was 64, now 32; start it with/);
   });
 
   test('begin a bounded number at once, so that other documents have their turn', async () => {

@@ -13,7 +13,8 @@ import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { RunFolder } from '../../../../../services/cli/eval/run/run-folder.js';
-import type { RunPlan } from '../../../../../services/cli/eval/run/run-plan.js';
+import type { PlanThresholds, RunPlan } from '../../../../../services/cli/eval/run/run-plan.js';
+import type { SparseThresholds } from '../../../../../services/cli/rpc/sparse-thresholds.js';
 import { PLAN, sampleOf } from './run-samples.js';
 
 describe('The folder of a run', () => {
@@ -102,6 +103,64 @@ describe('The folder of a run', () => {
     await reopened(() => null, { ...PLAN, seed: 2 });
     const read = JSON.parse(readFileSync(join(path, 'run.json'), 'utf8')) as RunPlan;
     assert.equal(read.seed, 2);
+  });
+
+  describe('with what the cluster resolved', () => {
+    const flex = { gamma: 0.95, tau: 0.1, minTiles: 8 };
+    const resolved = {
+      ...{ tilesPerBlock: 32, denseBelowTokens: 8_192, patternsSha256: 'a'.repeat(64), ...flex },
+    };
+
+    async function resolvedTo(thresholds: PlanThresholds): Promise<void> {
+      const folder = await RunFolder.open(path, PLAN);
+      try {
+        await folder.resolve(thresholds);
+        await folder.add(sampleOf('a', `q${folder.samples.length}`));
+      } finally {
+        await folder.close();
+      }
+    }
+
+    test('goes on with the same, and needs none to be read', async () => {
+      await resolvedTo({ minference: resolved });
+      await resolvedTo({ minference: resolved });
+      assert.deepEqual(await reopened(({ plan }) => plan.thresholds), { minference: resolved });
+      assert.equal(await reopened(({ samples }) => samples.length), 2);
+    });
+
+    test('takes others while it holds no sample', async () => {
+      const folder = await RunFolder.open(path, PLAN);
+      await folder.resolve({ minference: resolved });
+      await folder.close();
+      await resolvedTo({ minference: { ...resolved, tilesPerBlock: 33 } });
+    });
+
+    const others: readonly (readonly [Partial<SparseThresholds>, RegExp])[] = [
+      [{ tilesPerBlock: 64 }, /tilesPerBlock of minference was 32, now 64/],
+      [{ denseBelowTokens: 0 }, /denseBelowTokens of minference was 8192, now 0/],
+      [{ patternsSha256: 'b'.repeat(64) }, /patternsSha256 of minference was aaa.*, now bbb/],
+      [{ patternsSha256: '' }, /patternsSha256 of minference was aaa.*, now none/],
+      [{ gamma: 0.9 }, /gamma of minference was 0\.95, now 0\.9/],
+      [{ tau: 0.2 }, /tau of minference/],
+      [{ minTiles: 4 }, /minTiles of minference/],
+    ];
+    for (const [change, what] of others) {
+      test(`refuses another ${Object.keys(change).join()} and says what to change`, async () => {
+        await resolvedTo({ minference: resolved });
+        const other = resolvedTo({ minference: { ...resolved, ...change } });
+        await assert.rejects(other, { code: 'BAD_REQUEST', message: what });
+        await assert.rejects(resolvedTo({ minference: { ...resolved, ...change } }), {
+          message: /give another folder, or start the cluster with the thresholds and the pattern/,
+        });
+        assert.equal(await reopened(({ samples }) => samples.length), 1);
+      });
+    }
+
+    test('refuses samples of which it is not known what made them', async () => {
+      await write();
+      const unknown = resolvedTo({ minference: resolved });
+      await assert.rejects(unknown, /tilesPerBlock of minference was unset, now 32/);
+    });
   });
 
   test("refuses a folder with somebody else's files", async () => {
