@@ -1,15 +1,23 @@
 import { HEAD_PATTERNS, type HeadPatternName } from './head-pattern.js';
 
-/** What chunks of a sparse session did. Sums over chunks, layers and query heads. */
+/**
+ * What chunks of a sparse session did: sums over chunks. Keys are those of query blocks: 64 queries that
+ * see 128 keys count 128. By pattern and by layer the same keys are counted, those of dense rows, layers
+ * and chunks too.
+ */
 export interface SparseWork {
   /** Tokens of the chunks that attended sparsely, and of those that were too early for it. */
   readonly sparseTokens: number;
   readonly denseTokens: number;
-  /** By pattern, as HEAD_PATTERNS names them: keys that query blocks of 64 rows attended to. */
+  /** Keys attended to, by pattern as HEAD_PATTERNS names them; all that was dense is `dense`. */
   readonly attendedKeys: readonly number[];
-  /** By pattern: keys that dense attention would have seen in those query blocks. */
+  /** Keys that dense attention would have seen, by pattern. */
   readonly causalKeys: readonly number[];
-  /** Scores and selection of keys. */
+  /** Keys attended to, by layer of the model from its first one on, up to the last that ran. */
+  readonly layerAttendedKeys: readonly number[];
+  /** Keys that dense attention would have seen, by layer. */
+  readonly layerCausalKeys: readonly number[];
+  /** Of sparse attention alone, from here on: scores and selection of keys. */
   readonly estimateMicros: number;
   readonly indexMicros: number;
   /** Attention over the selected keys. */
@@ -24,13 +32,13 @@ export interface SparseWork {
 /** Both together; null is nothing. */
 export function addSparseWork(a: SparseWork | null, b: SparseWork | null): SparseWork | null {
   if (a === null || b === null) return a ?? b;
-  const byPattern = (x: readonly number[], y: readonly number[]): number[] =>
-    HEAD_PATTERNS.map((_, place) => (x[place] ?? 0) + (y[place] ?? 0));
   return {
     sparseTokens: a.sparseTokens + b.sparseTokens,
     denseTokens: a.denseTokens + b.denseTokens,
-    attendedKeys: byPattern(a.attendedKeys, b.attendedKeys),
-    causalKeys: byPattern(a.causalKeys, b.causalKeys),
+    attendedKeys: byPlace(a.attendedKeys, b.attendedKeys),
+    causalKeys: byPlace(a.causalKeys, b.causalKeys),
+    layerAttendedKeys: byPlace(a.layerAttendedKeys, b.layerAttendedKeys),
+    layerCausalKeys: byPlace(a.layerCausalKeys, b.layerCausalKeys),
     estimateMicros: a.estimateMicros + b.estimateMicros,
     indexMicros: a.indexMicros + b.indexMicros,
     attentionMicros: a.attentionMicros + b.attentionMicros,
@@ -38,6 +46,22 @@ export function addSparseWork(a: SparseWork | null, b: SparseWork | null): Spars
     guardErrorSum: a.guardErrorSum + b.guardErrorSum,
     guardErrorMax: Math.max(a.guardErrorMax, b.guardErrorMax),
   };
+}
+
+/** Stages have layers of their own: the shorter list has nothing of those that it lacks. */
+function byPlace(a: readonly number[], b: readonly number[]): number[] {
+  const longer = a.length < b.length ? b : a;
+  return longer.map((_, place) => (a[place] ?? 0) + (b[place] ?? 0));
+}
+
+/** Share of dense attention that was done, (0, 1], over all that ran: dense rows too. */
+export function totalDensity({ attendedKeys, causalKeys }: SparseWork): number {
+  const causal = sumOf(causalKeys);
+  return causal > 0 ? sumOf(attendedKeys) / causal : 1;
+}
+
+function sumOf(counts: readonly number[]): number {
+  return counts.reduce((sum, count) => sum + count, 0);
 }
 
 /** Share of the causal keys that a pattern's heads attended to. */
@@ -49,7 +73,7 @@ export interface PatternDensity {
   readonly density: number;
 }
 
-/** Of the patterns that some head had. */
+/** Of the patterns that some head had, and of what was dense. */
 export function patternDensities(work: SparseWork): PatternDensity[] {
   return HEAD_PATTERNS.map((pattern, place) => {
     const attendedKeys = work.attendedKeys[place] ?? 0;

@@ -20,15 +20,22 @@ export const sparsePolicySchema = z.object({
   guardInterval: count,
 }) satisfies z.ZodType<ResolvedSparsePolicy>;
 
-export const sparseWorkSchema = z.object({
-  sparseTokens: count,
-  denseTokens: count,
-  attendedKeys: byPattern,
-  causalKeys: byPattern,
-  estimateMicros: amount,
-  indexMicros: amount,
-  attentionMicros: amount,
-  guardBlocks: count,
-  guardErrorSum: amount,
-  guardErrorMax: amount,
-}) satisfies z.ZodType<SparseWork>;
+export const sparseWorkSchema = z
+  .object({
+    sparseTokens: count,
+    denseTokens: count,
+    attendedKeys: byPattern,
+    causalKeys: byPattern,
+    layerAttendedKeys: z.array(count),
+    layerCausalKeys: z.array(count),
+    estimateMicros: amount,
+    indexMicros: amount,
+    attentionMicros: amount,
+    guardBlocks: count,
+    guardErrorSum: amount,
+    guardErrorMax: amount,
+  })
+  .refine(
+    ({ layerAttendedKeys, layerCausalKeys }) => layerAttendedKeys.length === layerCausalKeys.length,
+    { path: ['layerCausalKeys'], message: 'must have as many layers as layerAttendedKeys' },
+  ) satisfies z.ZodType<SparseWork>;

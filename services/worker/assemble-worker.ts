@@ -54,6 +54,7 @@ export function assembleWorker(
     sessions,
     store,
     stage: STAGE,
+    layerBegin: host.info.layerBegin,
     modelFingerprint: host.info.modelFingerprint,
     expectedFingerprint: host.fingerprint,
     sparsePolicy: (policy) => nativeSparsePolicy(policy, { ...host.info, patterns }),

@@ -14,7 +14,7 @@ export function sparseMetrics(registry: Registry): (stats: SparseStats) => void 
     new Counter({ name: `longshadow_sparse_${part}_seconds_total`, help, registers });
   const attended = keys(
     'longshadow_sparse_attended_keys_total',
-    'Keys that blocks of 64 queries attended to in sparse prefill',
+    'Keys that blocks of 64 queries of sparse sessions attended to',
   );
   const causal = keys(
     'longshadow_sparse_causal_keys_total',
@@ -29,9 +29,8 @@ export function sparseMetrics(registry: Registry): (stats: SparseStats) => void 
     buckets: ERROR_RATIOS,
     registers,
   });
-  const sparsePatterns = [...HEAD_PATTERNS.entries()].filter(([, pattern]) => pattern !== 'dense');
   const count = (stats: Pick<SparseStats, 'attendedKeys' | 'causalKeys'> | null): void => {
-    for (const [place, pattern] of sparsePatterns) {
+    for (const [place, pattern] of HEAD_PATTERNS.entries()) {
       attended.inc({ pattern }, stats?.attendedKeys[place] ?? 0);
       causal.inc({ pattern }, stats?.causalKeys[place] ?? 0);
     }

@@ -35,43 +35,43 @@ describe('a session with minference prefill', () => {
 
   const reportOf = ({ finished }: Answer): SparseReport__Output | null =>
     finished.report?.sparsePrefill ?? null;
+  /** Without what was dense: the prompt's last rows. */
+  const headsOf = (turn: Answer) =>
+    (reportOf(turn)?.densities ?? []).filter(({ pattern }) => pattern !== 'HEAD_PATTERN_DENSE');
+  const sum = (values: readonly number[]): number => values.reduce((all, one) => all + one, 0);
 
   test('answers as dense attention does', () => {
     assert.deepEqual(sparse.ids, answer);
   });
 
   test('answers the same with FlexPrefill, which needs no pattern file', async () => {
-    const { ids, finished } = await generate(
+    const flex = await generate(
       cluster.client,
       { ...MINFERENCE, prefillPolicy: 'PREFILL_POLICY_FLEXPREFILL', maxNewTokens: answer.length },
       idParts(prompt),
     );
-    assert.deepEqual(ids, answer);
-    const densities = finished.report?.sparsePrefill?.densities ?? [];
-    assert.deepEqual(
-      densities.map(({ pattern }) => pattern),
-      ['HEAD_PATTERN_FLEX'],
-    );
-    assert.ok((densities[0]?.density ?? 1) < 0.95);
+    assert.deepEqual(flex.ids, answer);
+    const [heads, ...others] = headsOf(flex);
+    assert.deepEqual([heads?.pattern, others], ['HEAD_PATTERN_FLEX', []]);
+    assert.ok((heads?.density ?? 1) < 0.95);
   });
 
   test('costs no more than the window beside it, which has all its tiles and chooses none', async () => {
-    const { finished } = await generate(
+    const shaped = await generate(
       cluster.client,
       { ...MINFERENCE, prefillPolicy: 'PREFILL_POLICY_A_SHAPE', maxNewTokens: 1 },
       idParts(prompt),
     );
-    const { prefillPolicy, sparsePrefill } = finished.report ?? {};
+    const { prefillPolicy, sparsePrefill } = shaped.finished.report ?? {};
     assert.equal(prefillPolicy, 'PREFILL_POLICY_A_SHAPE');
     assert.equal(sparsePrefill?.thresholds?.patternsSha256, '');
-    const [window, ...others] = sparsePrefill.densities;
+    const [window, ...others] = headsOf(shaped);
     assert.deepEqual([window?.pattern, others], ['HEAD_PATTERN_A_SHAPE', []]);
     const blocks = Array.from({ length: Math.floor((prompt.length - 128) / 64) }, (_, at) => at);
-    const sum = (values: readonly number[]): number => values.reduce((all, one) => all + one, 0);
     const seen = sum(blocks.map((block) => Math.min(block + 1, 32)));
     const density = seen / sum(blocks.map((block) => block + 1));
     assert.ok(Math.abs((window?.density ?? 0) - density) < 1e-9, `${window?.density}`);
-    const chosen = (reportOf(sparse)?.densities ?? []).map((heads) => Number(heads.attendedKeys));
+    const chosen = headsOf(sparse).map((heads) => Number(heads.attendedKeys));
     assert.ok(sum(chosen) <= Number(window?.attendedKeys));
   });
 
@@ -88,11 +88,21 @@ describe('a session with minference prefill', () => {
     assert.ok(report);
     assert.equal(Number(report.sparseTokens), prompt.length);
     assert.deepEqual([Number(report.denseTokens), Number(report.reusedTokens)], [0, 0]);
-    assert.ok(report.densities.length > 0);
-    for (const { pattern, density, attendedKeys, causalKeys } of report.densities) {
+    assert.ok(headsOf(sparse).length > 0);
+    for (const { pattern, density, attendedKeys, causalKeys } of headsOf(sparse)) {
       assert.ok(density > 0 && density < 0.95, `${pattern}: ${density}`);
       assert.ok(Number(attendedKeys) < Number(causalKeys), pattern);
     }
+    const keys = (counts: readonly string[]): number => sum(counts.map(Number));
+    const attended = keys(report.layerAttendedKeys);
+    const causal = keys(report.layerCausalKeys);
+    assert.deepEqual(
+      [report.layerAttendedKeys.length, report.density],
+      [NEEDLE_LAYERS, attended / causal],
+    );
+    assert.equal(new Set(report.layerCausalKeys).size, 1, 'dense attention is alike in all layers');
+    assert.equal(keys(report.densities.map(({ attendedKeys }) => attendedKeys)), attended);
+    assert.equal(keys(report.densities.map(({ causalKeys }) => causalKeys)), causal);
     assert.ok(report.selectionShare > 0 && report.selectionShare < 1);
     assert.ok(Number(report.attentionMicros) > 0);
     assert.ok(Number(report.guardBlocks) > 0);
@@ -185,7 +195,11 @@ describe('a session with minference prefill', () => {
     const report = reportOf(short);
     assert.equal(report?.thresholds?.denseBelowTokens, 8_192);
     assert.deepEqual([Number(report.sparseTokens), Number(report.denseTokens)], [0, 1_000]);
-    assert.deepEqual(report.densities, []);
+    assert.deepEqual(
+      report.densities.map(({ pattern, density }) => [pattern, density]),
+      [['HEAD_PATTERN_DENSE', 1]],
+    );
+    assert.equal(report.density, 1);
   });
 });
 

@@ -66,11 +66,12 @@ const LOSSES: Readonly<Record<string, string>> = {
 /** What sparse prefill saved, and what that cost; nothing where no chunk was sparse. */
 function describeSparse(sparse: AnswerReport['sparsePrefill']): string[] {
   if (sparse === null || sparse.sparseTokens === 0) return [];
-  const densities = sparse.densities.map(
-    ({ pattern, density }) => `${pattern} ${formatShare(density)}`,
-  );
+  const densities = sparse.densities
+    .filter(({ pattern }) => pattern !== 'dense')
+    .map(({ pattern, density }) => `${pattern} ${formatShare(density)}`);
   return [
-    `${formatCount(sparse.sparseTokens)} tokens sparse (density ${densities.join(', ')})`,
+    `${formatCount(sparse.sparseTokens)} tokens sparse, ` +
+      `${formatShare(sparse.density)} of dense attention (${densities.join(', ')})`,
     ...(sparse.guardBlocks > 0 ? [`attention error ${formatShare(sparse.guardErrorMean)}`] : []),
   ];
 }

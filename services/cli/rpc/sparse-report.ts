@@ -10,7 +10,11 @@ export interface SparsePrefillReport {
   readonly sparseTokens: number;
   readonly denseTokens: number;
   readonly reusedTokens: number;
-  /** Share of the causal keys that query blocks attended to, by the heads' pattern. */
+  /** Share of dense attention that was done, over all that ran, dense rows included. */
+  readonly density: number;
+  /** The same by layer of the model. */
+  readonly layers: readonly LayerDensity[];
+  /** The same by the heads' pattern; `dense` is all that was dense. */
   readonly densities: readonly {
     readonly pattern: string;
     readonly density: number;
@@ -28,13 +32,21 @@ export interface SparsePrefillReport {
   readonly guardErrorMax: number;
 }
 
+/** What a layer of the model attended to, as keys of blocks of 64 queries. */
+export interface LayerDensity {
+  readonly attendedKeys: number;
+  readonly causalKeys: number;
+  /** attendedKeys / causalKeys. */
+  readonly density: number;
+}
+
 /** Null for dense prefill. */
 export function toSparseReport(
   wire: SparseReport__Output | null | undefined,
 ): SparsePrefillReport | null {
   if (!wire) return null;
   const { thresholds, densities } = wire;
-  const { selectionShare, guardErrorMean, guardErrorMax } = wire;
+  const { density, selectionShare, guardErrorMean, guardErrorMax } = wire;
   return {
     tilesPerBlock: thresholds?.tilesPerBlock ?? 0,
     denseBelowTokens: thresholds?.denseBelowTokens ?? 0,
@@ -48,10 +60,18 @@ export function toSparseReport(
       attendedKeys: Number(attendedKeys),
       causalKeys: Number(causalKeys),
     })),
-    ...{ selectionShare, guardErrorMean, guardErrorMax },
+    layers: wire.layerCausalKeys.map((causal, layer) =>
+      layerDensity(Number(wire.layerAttendedKeys[layer]), Number(causal)),
+    ),
+    ...{ density, selectionShare, guardErrorMean, guardErrorMax },
     estimateMicros: Number(wire.estimateMicros),
     indexMicros: Number(wire.indexMicros),
     attentionMicros: Number(wire.attentionMicros),
     guardBlocks: Number(wire.guardBlocks),
   };
+}
+
+/** A layer that nothing ran in attended to all of it. */
+function layerDensity(attendedKeys: number, causalKeys: number): LayerDensity {
+  return { attendedKeys, causalKeys, density: causalKeys > 0 ? attendedKeys / causalKeys : 1 };
 }

@@ -51,6 +51,8 @@ const sparseWork = z
     denseTokens: uint64,
     attendedKeys: z.array(uint64),
     causalKeys: z.array(uint64),
+    layerAttendedKeys: z.array(uint64),
+    layerCausalKeys: z.array(uint64),
     estimateMicros: uint64,
     indexMicros: uint64,
     attentionMicros: uint64,

@@ -137,6 +137,8 @@ function toSparseWork(work: SparseWork): WireSparseWork {
     ...work,
     attendedKeys: [...work.attendedKeys],
     causalKeys: [...work.causalKeys],
+    layerAttendedKeys: [...work.layerAttendedKeys],
+    layerCausalKeys: [...work.layerCausalKeys],
     estimateMicros: Math.round(work.estimateMicros),
     indexMicros: Math.round(work.indexMicros),
     attentionMicros: Math.round(work.attentionMicros),

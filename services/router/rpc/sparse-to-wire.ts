@@ -3,7 +3,7 @@ import type { ResolvedSparsePrefill } from '../../../proto/gen/longshadow/router
 import type { HeadPatternName } from '../../domain/head-pattern.js';
 import type { TurnReport } from '../../domain/session-event.js';
 import type { ResolvedSparsePolicy } from '../../domain/sparse-policy.js';
-import { patternDensities, selectionShare } from '../../domain/sparse-work.js';
+import { patternDensities, selectionShare, totalDensity } from '../../domain/sparse-work.js';
 
 const HEAD_PATTERN = {
   dense: 'HEAD_PATTERN_DENSE',
@@ -35,6 +35,9 @@ export function sparseReportField({
         pattern: HEAD_PATTERN[pattern],
         ...rest,
       })),
+      density: totalDensity(work),
+      layerAttendedKeys: [...work.layerAttendedKeys],
+      layerCausalKeys: [...work.layerCausalKeys],
       selectionShare: selectionShare(work),
       estimateMicros: Math.round(work.estimateMicros),
       indexMicros: Math.round(work.indexMicros),

@@ -4,9 +4,19 @@ import type { SparseWork } from '../../domain/sparse-work.js';
 
 const DENSE = HEAD_PATTERNS.indexOf('dense');
 
-/** What a chunk of a sparse session did; one before the dense threshold has no sparse part. */
-export function chunkSparseWork({ segment, sparse }: PrefillChunkResult): SparseWork {
-  const { attendedKeys, causalKeys, layerAttendedKeys: _a, layerCausalKeys: _c, ...rest } = sparse;
+/**
+ * What a chunk of a sparse session did; one before the dense threshold has no sparse part.
+ * @param layerBegin of the model's layers, the first that ran it here
+ */
+export function chunkSparseWork(
+  { segment, sparse }: PrefillChunkResult,
+  layerBegin: number,
+): SparseWork {
+  const { attendedKeys, causalKeys, layerAttendedKeys, layerCausalKeys, ...rest } = sparse;
+  const byLayer = (keys: Float64Array): number[] => [
+    ...Array.from({ length: layerBegin }, () => 0),
+    ...keys,
+  ];
   const tokens = segment.endToken - segment.beginToken;
   const isSparse = causalKeys.some((keys, pattern) => pattern !== DENSE && keys > 0);
   return {
@@ -15,5 +25,7 @@ export function chunkSparseWork({ segment, sparse }: PrefillChunkResult): Sparse
     denseTokens: isSparse ? 0 : tokens,
     attendedKeys: [...attendedKeys],
     causalKeys: [...causalKeys],
+    layerAttendedKeys: byLayer(layerAttendedKeys),
+    layerCausalKeys: byLayer(layerCausalKeys),
   };
 }

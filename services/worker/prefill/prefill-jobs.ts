@@ -24,6 +24,8 @@ export interface PrefillJobsOptions {
   readonly sessions: PrefillSessions;
   readonly store: Pick<SessionStore, 'records' | 'events' | 'tokenIds'>;
   readonly stage: number;
+  /** Of the model's layers, the stage's first one. */
+  readonly layerBegin: number;
   readonly modelFingerprint: string;
   /** What the session's bytes must carry, computed here from the engine that is loaded. */
   readonly expectedFingerprint: (
@@ -164,7 +166,7 @@ export class PrefillJobs {
   }
 
   async #prefill(session: PrefillSession, fit: FitJob): Promise<PrefillJobResult> {
-    const { engine, store } = this.options;
+    const { engine, store, layerBegin } = this.options;
     const { job, record, addedUnixMs } = fit;
     const { sessionId, beginToken, endToken } = job;
     const done = finishedChunk(engine.segments(session.handle), job);
@@ -198,7 +200,7 @@ export class PrefillJobs {
       attentionMicros: result.attentionMicros,
       wallMicros: Math.max(0, this.options.nowUnixMs() - addedUnixMs) * 1000,
     });
-    if (isSparse) session.sparseWork.set(beginToken, chunkSparseWork(result));
+    if (isSparse) session.sparseWork.set(beginToken, chunkSparseWork(result, layerBegin));
     this.options.onJob.chunkRan(result);
     session.unreported.set(beginToken, promptLogprobs(request, result));
     await this.#report(session, reporter, beginToken);

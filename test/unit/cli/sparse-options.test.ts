@@ -6,6 +6,7 @@ import { toReport } from '../../../services/cli/rpc/answer-events.js';
 import { toHeader } from '../../../services/cli/rpc/to-header.js';
 import type { TurnReport } from '../../../services/domain/session-event.js';
 import { toWireFinished } from '../../../services/router/rpc/to-wire.js';
+import { policyWith, sparsePolicy, sparseWork } from '../../support/sparse-fixture.js';
 import type { Finished__Output } from '../../../proto/gen/longshadow/router/v1/Finished.js';
 
 describe('Options of sparse prefill', () => {
@@ -39,30 +40,25 @@ describe('A pattern file of a local cluster', () => {
 
 describe('The report of a sparse turn', () => {
   const report: TurnReport = {
-    policy: {
-      ...{ prefillPolicy: 'minference', cachePolicy: 'full', dtype: 'bf16', cutRule: 'cpu' },
-      sparse: {
-        ...{ denseBelowTokens: 8_192, tilesPerBlock: 64, patternsSha256: 'e'.repeat(64) },
-        ...{ tilesOverrideFile: false, gamma: 0.95, tau: 0.1, minTiles: 8, guardInterval: 8 },
-      },
-    },
+    policy: policyWith(sparsePolicy({ denseBelowTokens: 8_192, gamma: 0.95 })),
     ...{ promptTokens: 40_000, cachedTokens: 10_000, completionTokens: 2 },
     ...{ timeToFirstTokenMs: 9, prefillMs: 8, decodeMs: 1, segmentBytes: 1, privateBytes: 1 },
     ...{ workerIds: ['w'], decodeId: 'd', promptReran: false },
-    sparseWork: {
+    sparseWork: sparseWork({
       ...{ sparseTokens: 28_000, denseTokens: 2_000 },
-      ...{ attendedKeys: [0, 5, 25, 0, 0], causalKeys: [0, 10, 100, 0, 0] },
+      ...{ attendedKeys: [10, 5, 25, 0, 0], causalKeys: [10, 10, 100, 0, 0] },
+      ...{ layerAttendedKeys: [30, 10, 0], layerCausalKeys: [60, 60, 0] },
       ...{ estimateMicros: 10.4, indexMicros: 10, attentionMicros: 80 },
       ...{ guardBlocks: 4, guardErrorSum: 0.08, guardErrorMax: 0.05 },
-    },
+    }),
   };
-  const finished = (sparseWork: TurnReport['sparseWork']) =>
+  const finished = (work: TurnReport['sparseWork']) =>
     toWireFinished({
       ...{ type: 'finished', finishReason: 'stop', text: '', keptUntilUnixMs: null },
-      report: { ...report, sparseWork },
+      report: { ...report, sparseWork: work },
     });
 
-  test('says density by pattern, the share of choosing keys, errors, and what was reused', () => {
+  test('says density in all, by pattern and by layer, the share of choosing keys, errors, and what was reused', () => {
     const wire = finished(report.sparseWork);
     assert.deepEqual(wire.report?.sparsePrefill, {
       thresholds: {
@@ -71,6 +67,7 @@ describe('The report of a sparse turn', () => {
       },
       ...{ sparseTokens: 28_000, denseTokens: 2_000, reusedTokens: 10_000 },
       densities: [
+        { pattern: 'HEAD_PATTERN_DENSE', density: 1, attendedKeys: 10, causalKeys: 10 },
         { pattern: 'HEAD_PATTERN_A_SHAPE', density: 0.5, attendedKeys: 5, causalKeys: 10 },
         {
           pattern: 'HEAD_PATTERN_VERTICAL_SLASH',
@@ -79,6 +76,8 @@ describe('The report of a sparse turn', () => {
           causalKeys: 100,
         },
       ],
+      density: 40 / 120,
+      ...{ layerAttendedKeys: [30, 10, 0], layerCausalKeys: [60, 60, 0] },
       selectionShare: 20.4 / 100.4,
       ...{ estimateMicros: 10, indexMicros: 10, attentionMicros: 80 },
       ...{ guardBlocks: 4, guardErrorMean: 0.02, guardErrorMax: 0.05 },
@@ -86,11 +85,16 @@ describe('The report of a sparse turn', () => {
     const told = toReport(wire as Finished__Output);
     assert.deepEqual(
       told.sparsePrefill?.densities.map(({ pattern }) => pattern),
-      ['a-shape', 'vertical-slash'],
+      ['dense', 'a-shape', 'vertical-slash'],
     );
+    assert.deepEqual(told.sparsePrefill.layers, [
+      { attendedKeys: 30, causalKeys: 60, density: 0.5 },
+      { attendedKeys: 10, causalKeys: 60, density: 10 / 60 },
+      { attendedKeys: 0, causalKeys: 0, density: 1 },
+    ]);
     assert.match(
       describeReport('s', told),
-      /28,000 tokens sparse \(density a-shape 50\.0 %, vertical-slash 25\.0 %\), attention error 2\.0 %/,
+      /28,000 tokens sparse, 33\.3 % of dense attention \(a-shape 50\.0 %, vertical-slash 25\.0 %\), attention error 2\.0 %/,
     );
   });
 

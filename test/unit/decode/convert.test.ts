@@ -81,6 +81,8 @@ const sparseWork = {
   denseTokens: '8192',
   attendedKeys: ['0', '0', '9007199254740991', '0', '0'],
   causalKeys: ['0', '0', '9007199254740991', '0', '0'],
+  layerAttendedKeys: ['1', '9007199254740991'],
+  layerCausalKeys: ['3', '9007199254740991'],
   estimateMicros: '1',
   indexMicros: '2',
   attentionMicros: '3',
@@ -95,6 +97,8 @@ test('thresholds and work of sparse prefill come as they were sent', () => {
   ).context;
   assert.deepEqual(policy.sparse, { ...sparse, denseBelowTokens: 8192 });
   assert.deepEqual(work?.attendedKeys, [0, 0, Number.MAX_SAFE_INTEGER, 0, 0]);
+  assert.deepEqual(work.layerAttendedKeys, [1, Number.MAX_SAFE_INTEGER]);
+  assert.deepEqual(work.layerCausalKeys, [3, Number.MAX_SAFE_INTEGER]);
   assert.deepEqual([work.sparseTokens, work.guardErrorMax], [2048, 0.25]);
 });
 
@@ -106,6 +110,14 @@ const wrong: { name: string; request: () => unknown; field: string }[] = [
         start({ context: { ...context, sparseWork: { ...sparseWork, attendedKeys: ['1'] } } }),
       ),
     field: 'sparseWork.attendedKeys',
+  },
+  {
+    name: 'work of other layers than it compares with',
+    request: () =>
+      toStartSession(
+        start({ context: { ...context, sparseWork: { ...sparseWork, layerCausalKeys: ['3'] } } }),
+      ),
+    field: 'sparseWork.layerCausalKeys',
   },
   {
     name: 'a digest of patterns that is none',

@@ -7,7 +7,6 @@ import {
   type SegmentInfo,
   type SessionKey,
   type SparsePolicy,
-  type SparseStats,
 } from '../../../native/ts/index.js';
 import {
   PREFILL_JOB_SCHEMA_VERSION,
@@ -25,23 +24,10 @@ import {
 import type { AppendOptions } from '../../../services/domain/session-store.js';
 import { PrefillJobs } from '../../../services/worker/prefill/prefill-jobs.js';
 import { PrefillSessions } from '../../../services/worker/prefill/prefill-sessions.js';
+import { NO_SPARSE_STATS } from '../../support/sparse-fixture.js';
 
 export const SESSION = 'a'.repeat(32);
 export const MODEL = 'b'.repeat(32);
-
-/** Of a dense chunk. */
-const NO_SPARSE_STATS: SparseStats = {
-  attendedKeys: new Float64Array(5),
-  causalKeys: new Float64Array(5),
-  layerAttendedKeys: new Float64Array(3),
-  layerCausalKeys: new Float64Array(3),
-  estimateMicros: 0,
-  indexMicros: 0,
-  attentionMicros: 0,
-  guardBlocks: 0,
-  guardErrorSum: 0,
-  guardErrorMax: 0,
-};
 
 interface Chunk {
   readonly request: PrefillChunkRequest;
@@ -179,6 +165,7 @@ export function makeWorld() {
       } as never,
     },
     stage: 0,
+    layerBegin: 0,
     modelFingerprint: MODEL,
     sparsePolicy: (policy) => state.sparseOf(policy),
     expectedFingerprint: ({ epoch }) => String(epoch).repeat(32),

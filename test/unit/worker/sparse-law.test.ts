@@ -2,8 +2,8 @@ import assert from '../../support/assert.js';
 import { test } from 'node:test';
 import type { SparsePolicy } from '../../../native/ts/index.js';
 import { remainingPrefillMs } from '../../../services/domain/prefill-cost.js';
-import type { ResolvedPolicy } from '../../../services/domain/policy.js';
 import { sparseLaw } from '../../../services/worker/prefill/sparse-law.js';
+import { policyWith, sparsePolicy } from '../../support/sparse-fixture.js';
 import { job, makeWorld, sessionRecord, settle } from './fake-prefill.js';
 
 /** Pattern (1 A-shape, 2 vertical-slash, 3 block-sparse), columns, distances and tiles of six heads. */
@@ -34,13 +34,7 @@ test('heads are counted by the tiles that they have, a window’s by its lines t
 });
 
 test('the time that is left follows from the tiles of the heads, not from those of the policy', async () => {
-  const policy: ResolvedPolicy = {
-    ...{ prefillPolicy: 'minference', cachePolicy: 'full', dtype: 'bf16', cutRule: 'cpu' },
-    sparse: {
-      ...{ denseBelowTokens: 1_024, tilesPerBlock: 64, tilesOverrideFile: false },
-      ...{ patternsSha256: '', gamma: 0.9, tau: 0.1, minTiles: 8, guardInterval: 0 },
-    },
-  };
+  const policy = policyWith(sparsePolicy());
   const { run, chunks, state } = makeWorld();
   const totalTokens = 100_000;
   state.sparseOf = () => SPARSE;

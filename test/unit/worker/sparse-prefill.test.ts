@@ -1,17 +1,23 @@
 import assert from '../../support/assert.js';
 import { test } from 'node:test';
-import type { SparseStats } from '../../../native/ts/index.js';
+import type { PrefillChunkResult, SparseStats } from '../../../native/ts/index.js';
 import type { HeadPattern } from '../../../services/domain/head-pattern.js';
-import type { ResolvedPolicy } from '../../../services/domain/policy.js';
-import type { ResolvedSparsePolicy } from '../../../services/domain/sparse-policy.js';
 import { makeMetrics } from '../../../services/platform/metrics.js';
 import {
   type LoadedPatterns,
   patternsSha256,
 } from '../../../services/platform/patterns/load-patterns.js';
 import { nativeSparsePolicy } from '../../../services/engine-host/native-sparse-policy.js';
+import { chunkSparseWork } from '../../../services/worker/prefill/chunk-sparse-work.js';
 import { sparseMetrics } from '../../../services/worker/sparse-metrics.js';
 import { sampleSum } from '../../support/metrics-page.js';
+import {
+  NO_SPARSE_STATS,
+  policyWith,
+  SPARSE_STATS,
+  sparsePolicy,
+  sparseWork,
+} from '../../support/sparse-fixture.js';
 import { job, makeWorld, refusedWith, sessionRecord, settle } from './fake-prefill.js';
 
 const SHAPE: HeadPattern = { pattern: 'a-shape', columns: 64, distances: 512, tiles: null };
@@ -20,21 +26,10 @@ const FILE = [new Map([[1, SHAPE]]), new Map(), new Map([[0, BLOCKS]])];
 const PATTERNS: LoadedPatterns = { patterns: FILE, sha256: patternsSha256(FILE), path: 'p.json' };
 const STAGE = { patterns: PATTERNS, layerBegin: 0, layerEnd: 3, queryHeads: 2 };
 
-const SPARSE: ResolvedSparsePolicy = {
-  ...{ denseBelowTokens: 1_024, tilesPerBlock: 64, patternsSha256: PATTERNS.sha256 },
-  tilesOverrideFile: false,
-  ...{ gamma: 0.9, tau: 0.1, minTiles: 8, guardInterval: 4 },
-};
-
-function policyOf(
-  prefillPolicy: ResolvedPolicy['prefillPolicy'],
-  sparse: ResolvedSparsePolicy | null,
-): ResolvedPolicy {
-  return { prefillPolicy, cachePolicy: 'full', dtype: 'bf16', cutRule: 'cpu', sparse };
-}
+const SPARSE = sparsePolicy({ patternsSha256: PATTERNS.sha256 });
 
 test('budgets are of each head of each layer of the stage, in order', () => {
-  const native = nativeSparsePolicy(policyOf('minference', SPARSE), STAGE);
+  const native = nativeSparsePolicy(policyWith(SPARSE), STAGE);
   const vertical = [2, 1_000, 6_096, 64];
   assert.deepEqual(
     [...(native?.budgets ?? [])],
@@ -48,20 +43,20 @@ test('budgets are of each head of each layer of the stage, in order', () => {
 
 test('a request that names its tiles has them in every head, whatever the file says', () => {
   const sparse = { ...SPARSE, tilesPerBlock: 16, tilesOverrideFile: true };
-  const native = nativeSparsePolicy(policyOf('minference', sparse), STAGE);
+  const native = nativeSparsePolicy(policyWith(sparse), STAGE);
   const tiles = (native?.budgets ?? new Float64Array()).filter((_, at) => at % 4 === 3);
   assert.deepEqual([...tiles], [16, 16, 16, 16, 16, 16]);
 });
 
 test('a stage has the budgets of its own layers', () => {
   const stage = { ...STAGE, layerBegin: 2 };
-  const native = nativeSparsePolicy(policyOf('minference', SPARSE), stage);
+  const native = nativeSparsePolicy(policyWith(SPARSE), stage);
   assert.deepEqual([...(native?.budgets ?? [])], [3, 0, 0, 100, 2, 1_000, 6_096, 64]);
 });
 
 test('flexprefill has one pattern everywhere and reads no file', () => {
   const sparse = { ...SPARSE, patternsSha256: '', tilesPerBlock: 32 };
-  const native = nativeSparsePolicy(policyOf('flexprefill', sparse), STAGE);
+  const native = nativeSparsePolicy(policyWith(sparse, 'flexprefill'), STAGE);
   const heads = Array.from({ length: 6 }, () => [4, 0, 0, 32]);
   assert.deepEqual([...(native?.budgets ?? [])], heads.flat());
 });
@@ -75,56 +70,66 @@ for (const [tiles, sinks, near] of [
 ] as const) {
   test(`a-shape with ${String(tiles)} tiles has ${String(sinks)} of first keys and no file`, () => {
     const sparse = { ...SPARSE, patternsSha256: '', tilesPerBlock: tiles };
-    const native = nativeSparsePolicy(policyOf('a-shape', sparse), STAGE);
+    const native = nativeSparsePolicy(policyWith(sparse, 'a-shape'), STAGE);
     const heads = Array.from({ length: 6 }, () => [1, 64 * sinks, 64 * (near - 1) + 1, tiles]);
     assert.deepEqual([...(native?.budgets ?? [])], heads.flat());
   });
 }
 
 test('a dense session has no sparse policy', () => {
-  assert.equal(nativeSparsePolicy(policyOf('dense', null), STAGE), null);
+  assert.equal(nativeSparsePolicy(policyWith(null, 'dense'), STAGE), null);
 });
 
 test('a session that was admitted for other patterns is refused, naming the file', () => {
   const other = { ...SPARSE, patternsSha256: patternsSha256([]) };
   assert.throws(
-    () => nativeSparsePolicy(policyOf('minference', other), STAGE),
+    () => nativeSparsePolicy(policyWith(other), STAGE),
     (error: Error) =>
       refusedWith('WORKER_LOST')(error) && /files .* differ.*p\.json/.test(error.message),
   );
 });
 
-const STATS: SparseStats = {
-  attendedKeys: Float64Array.of(0, 5, 20, 0, 0),
-  causalKeys: Float64Array.of(0, 10, 100, 0, 0),
-  layerAttendedKeys: Float64Array.of(5, 12, 8),
-  layerCausalKeys: Float64Array.of(10, 50, 50),
-  ...{ estimateMicros: 30, indexMicros: 2, attentionMicros: 400 },
-  ...{ guardBlocks: 2, guardErrorSum: 0.03, guardErrorMax: 0.02 },
-};
-const POLICY = policyOf('minference', SPARSE);
+const POLICY = policyWith(SPARSE);
 
 test('a chunk of a sparse session is opened, run and told with its policy', async () => {
   const { run, chunks, state } = makeWorld();
   const native = nativeSparsePolicy(POLICY, STAGE);
   state.sparseOf = (policy) => (policy.sparse === null ? null : native);
   state.record = sessionRecord({ policy: POLICY });
-  state.stats = STATS;
+  state.stats = SPARSE_STATS;
   const first = run(job({}));
   await settle();
   assert.deepEqual(state.sparse, [native]);
   assert.equal(chunks[0]?.request.denseFromToken, null, 'more of the prompt may follow');
   chunks[0].finish();
   const { sparse } = await first;
-  assert.deepEqual(sparse, {
-    ...{ sparseTokens: 1_024, denseTokens: 0 },
-    ...{ attendedKeys: [0, 5, 20, 0, 0], causalKeys: [0, 10, 100, 0, 0] },
-    ...{ estimateMicros: 30, indexMicros: 2, attentionMicros: 400 },
-    ...{ guardBlocks: 2, guardErrorSum: 0.03, guardErrorMax: 0.02 },
-  });
+  assert.deepEqual(sparse, sparseWork());
   const again = await run(job({}));
   assert.equal(again.alreadyDone, true);
   assert.deepEqual(again.sparse, sparse, 'its driver may have died before it wrote it down');
+});
+
+/** What the engine says of a chunk of 1,024 tokens. */
+function chunkWith(sparse: SparseStats): PrefillChunkResult {
+  return {
+    segment: { beginToken: 0, endToken: 1_024, bytes: 1 },
+    ...{ logprobs: new Float32Array(), ranks: new Uint32Array() },
+    ...{ engineMicros: 1, attentionMicros: 1, sparse },
+  };
+}
+
+test('keys are told by layer of the model, from its first one on', () => {
+  const { layerAttendedKeys, layerCausalKeys } = chunkSparseWork(chunkWith(SPARSE_STATS), 2);
+  assert.deepEqual(layerAttendedKeys, [0, 0, 20, 20, 15]);
+  assert.deepEqual(layerCausalKeys, [0, 0, 50, 50, 40]);
+});
+
+test('a chunk of dense rows alone is none of the sparse ones, and its keys count', () => {
+  const keys = Float64Array.of(90, 0, 0, 0, 0);
+  const stats = { ...NO_SPARSE_STATS, attendedKeys: keys, causalKeys: keys };
+  const { sparseTokens, denseTokens, attendedKeys } = chunkSparseWork(chunkWith(stats), 0);
+  assert.deepEqual([sparseTokens, denseTokens], [0, 1_024]);
+  assert.deepEqual(attendedKeys, [...keys]);
 });
 
 test('the last 128 rows of a sparse prompt are dense', async () => {
@@ -173,17 +178,18 @@ test('sparse chunks are counted by pattern, by time and by their error', async (
   const registry = makeMetrics('worker');
   const count = sparseMetrics(registry);
   const before = await registry.metrics();
-  for (const pattern of ['a-shape', 'vertical-slash', 'block-sparse', 'flex']) {
+  for (const pattern of ['dense', 'a-shape', 'vertical-slash', 'block-sparse', 'flex']) {
     assert.match(before, new RegExp(`longshadow_sparse_causal_keys_total\\{pattern="${pattern}"`));
   }
-  count(STATS);
-  count({ ...STATS, guardBlocks: 0, guardErrorSum: 0 });
+  count(SPARSE_STATS);
+  count({ ...SPARSE_STATS, guardBlocks: 0, guardErrorSum: 0 });
   const page = await registry.metrics();
   const sum = (name: string, labels = {}): number =>
     sampleSum(page, `longshadow_sparse_${name}`, labels);
   assert.equal(sum('attended_keys_total', { pattern: 'vertical-slash' }), 40);
   assert.equal(sum('attended_keys_total', { pattern: 'a-shape' }), 10);
-  assert.equal(sum('causal_keys_total'), 220);
+  assert.equal(sum('attended_keys_total', { pattern: 'dense' }), 60);
+  assert.equal(sum('causal_keys_total'), 280);
   assert.equal(sum('estimate_seconds_total'), 60e-6);
   assert.equal(sum('index_seconds_total'), 4e-6);
   assert.equal(sum('attention_seconds_total'), 800e-6);

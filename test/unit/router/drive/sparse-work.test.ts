@@ -19,8 +19,10 @@ function workOf({ kind, beginToken, endToken }: PrefillJob): SparseWork | null {
   return {
     sparseTokens: isSparse ? tokens : 0,
     denseTokens: isSparse ? 0 : tokens,
-    attendedKeys: [0, 0, keys, 0, 0],
-    causalKeys: [0, 0, 2 * keys, 0, 0],
+    attendedKeys: [tokens - keys, 0, keys, 0, 0],
+    causalKeys: [tokens - keys, 0, 2 * keys, 0, 0],
+    layerAttendedKeys: [tokens - keys, keys],
+    layerCausalKeys: [tokens - keys, 2 * keys],
     ...{ estimateMicros: 10, indexMicros: 1, attentionMicros: 100 },
     ...{ guardBlocks: 1, guardErrorSum: 0.25, guardErrorMax: beginToken / 10_000 },
   };
@@ -29,8 +31,9 @@ function workOf({ kind, beginToken, endToken }: PrefillJob): SparseWork | null {
 /** All chunks of the prompt, each once. */
 const WHOLE: SparseWork = {
   ...{ sparseTokens: 2_952, denseTokens: 2_048 },
-  attendedKeys: [0, 0, 2_952, 0, 0],
-  causalKeys: [0, 0, 5_904, 0, 0],
+  attendedKeys: [2_048, 0, 2_952, 0, 0],
+  causalKeys: [2_048, 0, 5_904, 0, 0],
+  ...{ layerAttendedKeys: [2_048, 2_952], layerCausalKeys: [2_048, 5_904] },
   ...{ estimateMicros: 40, indexMicros: 4, attentionMicros: 400 },
   ...{ guardBlocks: 4, guardErrorSum: 1, guardErrorMax: 0.4608 },
 };

@@ -6,6 +6,7 @@ import { tileDensity } from '../../../../../services/cli/eval/run/tile-density.j
 const REPORT: SparsePrefillReport = {
   ...{ tilesPerBlock: 32, denseBelowTokens: 0, patternsSha256: '' },
   ...{ sparseTokens: 100, denseTokens: 0, reusedTokens: 0, selectionShare: 0.1 },
+  ...{ density: 0.2, layers: [] },
   ...{ estimateMicros: 1, indexMicros: 1, attentionMicros: 1 },
   ...{ guardBlocks: 0, guardErrorMean: 0, guardErrorMax: 0 },
   densities: [
