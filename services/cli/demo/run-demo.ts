@@ -179,14 +179,10 @@ async function streamAnswer(
   throw new Error('the stream ended without an answer');
 }
 
-/** The policy, and which share of dense attention its sparse rows did. */
+/** The policy, and which share of dense attention it did. */
 function describePolicy({ prefillPolicy, sparsePrefill }: AnswerReport): string {
-  const densities = sparsePrefill?.densities ?? [];
-  if (densities.length === 0) return prefillPolicy;
-  const sum = (of: (density: (typeof densities)[number]) => number): number =>
-    densities.reduce((total, density) => total + of(density), 0);
-  const share = sum(({ attendedKeys }) => attendedKeys) / sum(({ causalKeys }) => causalKeys);
-  return `${prefillPolicy}, ${formatShare(share)} of dense attention`;
+  if (sparsePrefill === null || sparsePrefill.sparseTokens === 0) return prefillPolicy;
+  return `${prefillPolicy}, ${formatShare(sparsePrefill.density)} of dense attention`;
 }
 
 /** A text, begun anew as often as it takes. */
