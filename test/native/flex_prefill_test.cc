@@ -251,7 +251,9 @@ TEST(FlexOptions, AreRefusedOutOfRange) {
   EXPECT_EQ(refusal({}), "");
   EXPECT_NE(refusal({1.5F, 0.1F, 8}).find("gamma"), std::string::npos);
   EXPECT_NE(refusal({kNaN, 0.1F, 8}).find("gamma"), std::string::npos);
+  EXPECT_NE(refusal({0, 0.1F, 8}).find("gamma"), std::string::npos) << "it would choose nothing";
   EXPECT_NE(refusal({0.9F, -1, 8}).find("tau"), std::string::npos);
+  EXPECT_NE(refusal({0.9F, INFINITY, 8}).find("tau"), std::string::npos);
   EXPECT_NE(refusal({0.9F, 0.1F, -1}).find("min_tiles"), std::string::npos);
 }
 

@@ -102,7 +102,8 @@ struct FlexEstimate {
 HeadSelection FlexBlocks(const ChunkBlocks& chunk, const FlexEstimate& estimate,
                          const HeadBudget& budget, const FlexOptions& options);
 
-/// Throws kInvalidArgument unless gamma is in [0, 1], tau is not negative, nor min_tiles.
+/// Throws kInvalidArgument unless gamma is in (0, 1], tau is a number that is not negative, and
+/// min_tiles is not negative.
 void CheckFlexOptions(const FlexOptions& options);
 
 }  // namespace longshadow

@@ -1,9 +1,9 @@
 #include "engine/sparse_policy.h"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 
+#include "longshadow/block_selection.h"
 #include "longshadow/error.h"
 #include "longshadow/sparse_selection.h"
 
@@ -15,12 +15,6 @@ constexpr std::int64_t kDecodeRows = 4;
 
 void Require(bool holds, const std::string& message) {
   if (!holds) throw Error(ErrorCode::kInvalidArgument, message);
-}
-
-void CheckFlex(const FlexOptions& flex) {
-  Require(flex.gamma > 0 && flex.gamma <= 1, "gamma must be a number in (0, 1]");
-  Require(flex.tau >= 0 && std::isfinite(flex.tau), "tau must be a number that is not negative");
-  Require(flex.min_tiles >= 0, "min_tiles must not be negative");
 }
 
 /// Keys that a query row of a head sees, at most.
@@ -53,7 +47,7 @@ void CheckSparsePolicy(const SparsePolicy& policy, const EngineInfo& info) {
               " together; got " + std::to_string(policy.heads.size()));
   Require(policy.dense_below_tokens >= 0, "dense_below_tokens must not be negative");
   Require(policy.guard_interval >= 0, "guard_interval must not be negative; 0 turns it off");
-  CheckFlex(policy.flex);
+  CheckFlexOptions(policy.flex);
   for (std::int32_t layer = 0; layer < layers; ++layer) {
     try {
       CheckBudgets(LayerBudgets(policy, layer, query_heads));

@@ -196,14 +196,14 @@ HeadSelection FlexBlocks(const ChunkBlocks& chunk, const FlexEstimate& estimate,
 }
 
 void CheckFlexOptions(const FlexOptions& options) {
-  if (!(options.gamma >= 0 && options.gamma <= 1)) {
-    throw Error(ErrorCode::kInvalidArgument, "flex gamma must be from 0 to 1");
+  if (!(options.gamma > 0 && options.gamma <= 1)) {
+    throw Error(ErrorCode::kInvalidArgument, "gamma must be a number in (0, 1]");
   }
-  if (!(options.tau >= 0)) {
-    throw Error(ErrorCode::kInvalidArgument, "flex tau must not be negative");
+  if (!(options.tau >= 0 && std::isfinite(options.tau))) {
+    throw Error(ErrorCode::kInvalidArgument, "tau must be a number that is not negative");
   }
   if (options.min_tiles < 0) {
-    throw Error(ErrorCode::kInvalidArgument, "flex min_tiles must not be negative");
+    throw Error(ErrorCode::kInvalidArgument, "min_tiles must not be negative");
   }
 }
 
