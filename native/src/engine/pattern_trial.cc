@@ -73,9 +73,10 @@ void PatternTrial::Select(std::int32_t layer) {
   for (const HeadBudget& candidate : trial_.candidates) {
     if (!Poll(sequence_)) return;
     const std::vector<HeadBudget> all(static_cast<std::size_t>(shape_.query_heads), candidate);
-    selections_.push_back(backend_.SelectKeys(
-        queries_.First(rows.rows), shape_, geometry_, layer,
-        SequenceRows{0, rows.rows, rows.position, sequence_.pages}, all, trial_.flex));
+    selections_.push_back(
+        backend_.SelectKeys(queries_.First(rows.rows), shape_, geometry_, layer,
+                            SequenceRows{0, rows.rows, rows.position, sequence_.pages}, all,
+                            trial_.flex, sequence_.cancellation));
   }
 }
 

@@ -69,7 +69,7 @@ void SparseChunk::Select(std::int32_t layer) {
   layer_ = layer;
   selection_ = backend_.SelectKeys(queries_.First(rows.rows), shape_, geometry_, layer,
                                    SequenceRows{0, rows.rows, rows.position, sequence_.pages},
-                                   Budgets(layer), sparse_.policy.flex);
+                                   Budgets(layer), sparse_.policy.flex, sequence_.cancellation);
   block_keys_ = KeysOfBlocks(selection_->ToHost());
   sample_ = SampleForGuard(sparse_.policy.guard_interval, Budgets(layer), rows.position, layer,
                            geometry_.layers, QueryBlocks(sparse_.end - rows.position));
