@@ -207,6 +207,11 @@ Napi::Value TryPatterns(const Napi::CallbackInfo& info) {
   ChunkRequest request = ChunkRequestFromJs(info[1]);
   std::vector<HeadBudget> candidates = BudgetsFromJs(info[2], "candidates");
   const std::optional<TriedHead> shown = TriedHeadFromJs(info[3]);
+  if (state->sparse() != nullptr) {
+    RefuseArgument(
+        "the session was opened with a sparse policy, but patterns are tried beside dense chunks: "
+        "open it without one");
+  }
   state->engine->environment()->RequireOpen();
   Engine& engine = state->engine->engine();
   return Queue(state->engine->thread(),

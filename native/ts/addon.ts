@@ -306,7 +306,8 @@ export interface Addon {
   ): Promise<PrefillChunkResult>;
   /**
    * A dense chunk beside which candidate patterns are tried for every query head; never used in serving.
-   * Rows from denseFromToken on are not compared.
+   * Rows from denseFromToken on are not compared. A session that was opened with a sparse policy is
+   * refused.
    * candidates: budgets as SparsePolicy has them, [candidates][4]. shown: whose keys are wanted, or null.
    */
   tryPatterns(

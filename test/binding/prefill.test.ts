@@ -1,40 +1,31 @@
 import assert from '../support/assert.js';
 import { linkSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import * as native from '../../native/ts/index.js';
+import { EngineWorld } from './engine-world.js';
 import {
   chunkRequest,
   decodeGreedily,
-  ENGINE_OPTIONS,
   greedyItem,
   ignoreProgress,
   needleSamples,
   newKey,
   prefillAndSeal,
-  TemporaryStore,
   withCode,
 } from './native-fixture.js';
 
 const [short, long] = needleSamples();
 assert.ok(short && long);
-const store = new TemporaryStore();
-let engine: native.EngineHandle;
-
-before(async () => {
-  engine = await native.openEngine(ENGINE_OPTIONS);
-});
-after(async () => {
-  await native.closeEngine(engine);
-  store.remove();
-});
+const world = new EngineWorld();
+const { store } = world;
 
 test('a prompt prefilled in chunks, sealed and handed off is answered', async () => {
   const answer = short.answer_positions.map((position) => short.ids[position]);
   const promptEnd = short.answer_positions[0] ?? 0;
   const key = newKey();
-  const before = native.engineCounters(engine);
-  const prefill = native.openPrefillSession(engine, store.handle, key, null);
+  const before = native.engineCounters(world.engine);
+  const prefill = native.openPrefillSession(world.engine, store.handle, key, null);
   const handOff = await prefillAndSeal(prefill, short.ids, [512, 1536, promptEnd]);
   assert.deepEqual(
     native
@@ -46,12 +37,12 @@ test('a prompt prefilled in chunks, sealed and handed off is answered', async ()
       [1536, promptEnd],
     ],
   );
-  const decode = await native.openDecodeSession(engine, store.handle, key, handOff);
+  const decode = await native.openDecodeSession(world.engine, store.handle, key, handOff);
   await native.closePrefillSession(prefill);
   assert.equal(native.decodeSessionTokens(decode), promptEnd);
-  assert.deepEqual(await decodeGreedily(engine, decode, answer.length), answer);
+  assert.deepEqual(await decodeGreedily(world.engine, decode, answer.length), answer);
   assert.equal(native.decodeSessionTokens(decode), promptEnd + answer.length - 1);
-  const counters = native.engineCounters(engine);
+  const counters = native.engineCounters(world.engine);
   assert.equal(counters.prefillChunks - before.prefillChunks, 3);
   assert.equal(counters.prefillTokens - before.prefillTokens, promptEnd);
   assert.equal(counters.decodeSteps - before.decodeSteps, answer.length);
@@ -62,7 +53,7 @@ test('a prompt prefilled in chunks, sealed and handed off is answered', async ()
 });
 
 test('log-probabilities of prompt tokens come back for the positions asked for', async () => {
-  const prefill = native.openPrefillSession(engine, store.handle, newKey(), null);
+  const prefill = native.openPrefillSession(world.engine, store.handle, newKey(), null);
   const promptEnd = short.answer_positions[0] ?? 0;
   await native.prefillChunk(prefill, chunkRequest(short.ids, 0, 1536), ignoreProgress);
   const { logprobs, ranks, segment } = await native.prefillChunk(
@@ -83,7 +74,7 @@ test('log-probabilities of prompt tokens come back for the positions asked for',
 });
 
 test('the event loop stays free during a long prefill, and progress arrives', async () => {
-  const prefill = native.openPrefillSession(engine, store.handle, newKey(), null);
+  const prefill = native.openPrefillSession(world.engine, store.handle, newKey(), null);
   const shares: number[] = [];
   let ticks = 0;
   const ticking = setInterval(() => (ticks += 1), 5);
@@ -112,7 +103,7 @@ test('the event loop stays free during a long prefill, and progress arrives', as
 
 test('a chunk cancelled in the middle rejects within 500 ms and leaves nothing', async () => {
   const files = store.status().files;
-  const prefill = native.openPrefillSession(engine, store.handle, newKey(), null);
+  const prefill = native.openPrefillSession(world.engine, store.handle, newKey(), null);
   let cancelledAt = 0;
   const running = native.prefillChunk(prefill, chunkRequest(long.ids, 0, long.ids.length), () => {
     if (cancelledAt !== 0) return;
@@ -128,8 +119,8 @@ test('a chunk cancelled in the middle rejects within 500 ms and leaves nothing',
 });
 
 test('work that waits behind another session is cancelled without waiting', async () => {
-  const first = native.openPrefillSession(engine, store.handle, newKey(), null);
-  const second = native.openPrefillSession(engine, store.handle, newKey(), null);
+  const first = native.openPrefillSession(world.engine, store.handle, newKey(), null);
+  const second = native.openPrefillSession(world.engine, store.handle, newKey(), null);
   const order: string[] = [];
   const running = native
     .prefillChunk(first, chunkRequest(long.ids, 0, 2048), ignoreProgress)
@@ -146,7 +137,7 @@ test('work that waits behind another session is cancelled without waiting', asyn
 });
 
 test('closing during a chunk lets it end, and then frees', async () => {
-  const prefill = native.openPrefillSession(engine, store.handle, newKey(), null);
+  const prefill = native.openPrefillSession(world.engine, store.handle, newKey(), null);
   const running = native.prefillChunk(prefill, chunkRequest(short.ids, 0, 512), ignoreProgress);
   const closing = native.closePrefillSession(prefill);
   await assert.rejects(
@@ -161,16 +152,16 @@ test('closing during a chunk lets it end, and then frees', async () => {
 
 test('a new prefill session adopts the segments of an earlier one', async () => {
   const key = newKey();
-  const first = native.openPrefillSession(engine, store.handle, key, null);
+  const first = native.openPrefillSession(world.engine, store.handle, key, null);
   await native.prefillChunk(first, chunkRequest(short.ids, 0, 1024), ignoreProgress);
   await native.closePrefillSession(first);
-  const second = native.openPrefillSession(engine, store.handle, key, null);
+  const second = native.openPrefillSession(world.engine, store.handle, key, null);
   const segments = native.prefillSessionSegments(second);
   assert.deepEqual(
     segments.map(({ endToken }) => endToken),
     [1024],
   );
-  const newer = native.openPrefillSession(engine, store.handle, { ...key, epoch: 2 }, null);
+  const newer = native.openPrefillSession(world.engine, store.handle, { ...key, epoch: 2 }, null);
   assert.deepEqual(native.prefillSessionSegments(newer), []);
   await native.closePrefillSession(second);
   await native.closePrefillSession(newer);
@@ -180,7 +171,7 @@ test('a session goes on from segments that another one made', async () => {
   const promptEnd = short.answer_positions[0] ?? 0;
   const answer = short.answer_positions.map((position) => short.ids[position]);
   const maker = newKey();
-  const first = native.openPrefillSession(engine, store.handle, maker, null);
+  const first = native.openPrefillSession(world.engine, store.handle, maker, null);
   await native.prefillChunk(first, chunkRequest(short.ids, 0, 1024), ignoreProgress);
   await native.closePrefillSession(first);
   const own = { ...newKey(), epoch: 4 };
@@ -193,25 +184,25 @@ test('a session goes on from segments that another one made', async () => {
     );
   }
   const origins = [{ beginToken: 0, endToken: 1024, fingerprint: maker.fingerprint }];
-  const second = native.openPrefillSession(engine, store.handle, { ...own, origins }, null);
+  const second = native.openPrefillSession(world.engine, store.handle, { ...own, origins }, null);
   await native.prefillChunk(second, chunkRequest(short.ids, 1024, promptEnd), ignoreProgress);
   const handOff = await native.sealPrefillSession(second);
   await native.closePrefillSession(second);
   native.removeSessionFiles(store.handle, maker.sessionId);
-  const decode = await native.openDecodeSession(engine, store.handle, own, handOff);
-  assert.deepEqual(await decodeGreedily(engine, decode, answer.length), answer);
+  const decode = await native.openDecodeSession(world.engine, store.handle, own, handOff);
+  assert.deepEqual(await decodeGreedily(world.engine, decode, answer.length), answer);
   await native.closeDecodeSession(decode);
   store.assertNothingHeld();
 });
 
 test('an item of a closed session fails alone', async () => {
   const key = newKey();
-  const prefill = native.openPrefillSession(engine, store.handle, key, null);
+  const prefill = native.openPrefillSession(world.engine, store.handle, key, null);
   const handOff = await prefillAndSeal(prefill, short.ids, [600]);
-  const open = await native.openDecodeSession(engine, store.handle, key, handOff);
-  const closed = await native.openDecodeSession(engine, store.handle, key, handOff);
+  const open = await native.openDecodeSession(world.engine, store.handle, key, handOff);
+  const closed = await native.openDecodeSession(world.engine, store.handle, key, handOff);
   await native.closeDecodeSession(closed);
-  const [bad, good] = await native.decodeStep(engine, [
+  const [bad, good] = await native.decodeStep(world.engine, [
     greedyItem(closed, [], 0),
     greedyItem(open, [], 0),
   ]);
@@ -220,7 +211,7 @@ test('an item of a closed session fails alone', async () => {
   assert.equal(good?.error, null);
   assert.notEqual(good.tokenId, null);
   native.cancelDecodeSession(open);
-  const [cancelled] = await native.decodeStep(engine, [greedyItem(open, [5], 1)]);
+  const [cancelled] = await native.decodeStep(world.engine, [greedyItem(open, [5], 1)]);
   assert.equal(cancelled?.error?.code, 'CANCELLED');
   await native.closeDecodeSession(open);
   await native.closePrefillSession(prefill);
@@ -228,8 +219,8 @@ test('an item of a closed session fails alone', async () => {
 });
 
 test('forced tokens and targets of an appended turn come back with their ranks', async () => {
-  const session = native.openScratchSession(engine);
-  const [result] = await native.decodeStep(engine, [
+  const session = native.openScratchSession(world.engine);
+  const [result] = await native.decodeStep(world.engine, [
     {
       ...greedyItem(session, short.ids.slice(0, 4), 0),
       logprobTargets: Uint32Array.of(short.ids[1] ?? 0, 0xffffffff, short.ids[3] ?? 0, 7),
@@ -250,7 +241,7 @@ test('forced tokens and targets of an appended turn come back with their ranks',
 
 test('a damaged hand-off, or one of another key, is DATA_LOSS', async () => {
   const key = newKey();
-  const prefill = native.openPrefillSession(engine, store.handle, key, null);
+  const prefill = native.openPrefillSession(world.engine, store.handle, key, null);
   const handOff = await prefillAndSeal(prefill, short.ids, [512]);
   await native.closePrefillSession(prefill);
   const flipped = handOff.map((byte, i) => (i === handOff.length - 1 ? byte ^ 1 : byte));
@@ -263,7 +254,7 @@ test('a damaged hand-off, or one of another key, is DATA_LOSS', async () => {
   ];
   for (const [otherKey, bytes] of attempts) {
     await assert.rejects(
-      native.openDecodeSession(engine, store.handle, otherKey, bytes),
+      native.openDecodeSession(world.engine, store.handle, otherKey, bytes),
       withCode('DATA_LOSS'),
     );
   }

@@ -1,34 +1,20 @@
 import assert from '../support/assert.js';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import * as native from '../../native/ts/index.js';
+import { EngineWorld } from './engine-world.js';
 import {
   chunkRequest,
   decodeGreedily,
-  ENGINE_OPTIONS,
   ignoreProgress,
   needleSamples,
   newKey,
-  TemporaryStore,
 } from './native-fixture.js';
 
 const [short] = needleSamples();
 assert.ok(short);
 const promptEnd = short.answer_positions[0] ?? 0;
-const store = new TemporaryStore();
-let engine: native.EngineHandle;
-let layers: number;
-let heads: number;
-
-before(async () => {
-  engine = await native.openEngine({ ...ENGINE_OPTIONS, threads: 2 });
-  const info = native.engineInfo(engine);
-  layers = info.layers;
-  heads = layers * info.queryHeads;
-});
-after(async () => {
-  await native.closeEngine(engine);
-  store.remove();
-});
+const world = new EngineWorld({ threads: 2 });
+const { store } = world;
 
 const DENSE = [0, 0, 0, 0];
 const A_SHAPE = [1, 64, 256, 0];
@@ -39,9 +25,11 @@ function policy(
   budget: readonly number[],
   changes: Partial<native.SparsePolicy> = {},
 ): native.SparsePolicy {
+  const { layers, queryHeads } = world.info;
+  const budgets = Array.from({ length: layers * queryHeads }, () => budget);
   return {
     denseBelowTokens: 0,
-    budgets: Float64Array.from(Array.from({ length: heads }, () => budget).flat()),
+    budgets: Float64Array.from(budgets.flat()),
     gamma: 0.95,
     tau: 0.1,
     minTiles: 8,
@@ -53,7 +41,7 @@ function policy(
 /** Prefills the short sample in two chunks; the results, and the greedy answer. */
 async function run(sparse: native.SparsePolicy | null) {
   const key = newKey();
-  const session = native.openPrefillSession(engine, store.handle, key, sparse);
+  const session = native.openPrefillSession(world.engine, store.handle, key, sparse);
   const results = [];
   for (const [begin, end] of [
     [0, 1024],
@@ -64,8 +52,8 @@ async function run(sparse: native.SparsePolicy | null) {
     results.push(await native.prefillChunk(session, request, ignoreProgress));
   }
   const handOff = await native.sealPrefillSession(session);
-  const decode = await native.openDecodeSession(engine, store.handle, key, handOff);
-  const answer = await decodeGreedily(engine, decode, short?.answer_positions.length ?? 0);
+  const decode = await native.openDecodeSession(world.engine, store.handle, key, handOff);
+  const answer = await decodeGreedily(world.engine, decode, short?.answer_positions.length ?? 0);
   await native.closeDecodeSession(decode);
   await native.closePrefillSession(session);
   return { results, answer };
@@ -75,6 +63,7 @@ const sum = (numbers: Float64Array): number => numbers.reduce((a, b) => a + b, 0
 
 test('a dense session reports no sparse work', async () => {
   const { results } = await run(null);
+  const { layers } = world.info;
   for (const { sparse } of results) {
     assert.deepEqual(sparse, {
       attendedKeys: new Float64Array(5),
@@ -93,6 +82,7 @@ test('a dense session reports no sparse work', async () => {
 
 test('a sparse session answers, and reports keys by pattern, times and the guard', async () => {
   const { results, answer } = await run(policy(VERTICAL_SLASH, { guardInterval: 1 }));
+  const { layers } = world.info;
   assert.deepEqual(
     answer,
     short.answer_positions.map((position) => short.ids[position]),
@@ -122,7 +112,7 @@ test('a sparse session answers, and reports keys by pattern, times and the guard
 test('the policy is copied at the opening', async () => {
   const reference = await run(policy(A_SHAPE));
   const changing = policy(A_SHAPE);
-  const session = native.openPrefillSession(engine, store.handle, newKey(), changing);
+  const session = native.openPrefillSession(world.engine, store.handle, newKey(), changing);
   changing.budgets.fill(0);
   const request = chunkRequest(short.ids, 0, 1024, { denseFromToken: promptEnd - 128 });
   const { sparse } = await native.prefillChunk(session, request, ignoreProgress);
@@ -132,6 +122,7 @@ test('the policy is copied at the opening', async () => {
 
 test('chunks within the threshold, and policies of dense heads, are dense', async () => {
   const dense = await run(null);
+  const { layers } = world.info;
   for (const same of [policy(A_SHAPE, { denseBelowTokens: promptEnd }), policy(DENSE)]) {
     const { results, answer } = await run(same);
     assert.deepEqual(answer, dense.answer);
@@ -146,7 +137,7 @@ test('chunks within the threshold, and policies of dense heads, are dense', asyn
 });
 
 test('dense rows from before the chunk on are refused', async () => {
-  const session = native.openPrefillSession(engine, store.handle, newKey(), policy(A_SHAPE));
+  const session = native.openPrefillSession(world.engine, store.handle, newKey(), policy(A_SHAPE));
   await native.prefillChunk(session, chunkRequest(short.ids, 0, 512), ignoreProgress);
   const request = chunkRequest(short.ids, 512, 1024, { denseFromToken: 511 });
   await assert.rejects(native.prefillChunk(session, request, ignoreProgress), {
@@ -203,7 +194,12 @@ test('a policy that does not fit is refused at the opening with what to change',
   for (const [sparse, message] of wrong) {
     assert.throws(
       () =>
-        native.openPrefillSession(engine, store.handle, newKey(), sparse as native.SparsePolicy),
+        native.openPrefillSession(
+          world.engine,
+          store.handle,
+          newKey(),
+          sparse as native.SparsePolicy,
+        ),
       { name: 'NativeError', code: 'INVALID_ARGUMENT', message },
       String(message),
     );

@@ -1,30 +1,14 @@
 import assert from '../support/assert.js';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import * as native from '../../native/ts/index.js';
-import {
-  chunkRequest,
-  ENGINE_OPTIONS,
-  ignoreProgress,
-  needleSamples,
-  newKey,
-  TemporaryStore,
-} from './native-fixture.js';
+import { EngineWorld } from './engine-world.js';
+import { chunkRequest, ignoreProgress, needleSamples, newKey } from './native-fixture.js';
 
 const [short] = needleSamples();
 assert.ok(short);
 const ids = short.ids;
-const store = new TemporaryStore();
-let engine: native.EngineHandle;
-let info: native.EngineInfo;
-
-before(async () => {
-  engine = await native.openEngine({ ...ENGINE_OPTIONS, threads: 2 });
-  info = native.engineInfo(engine);
-});
-after(async () => {
-  await native.closeEngine(engine);
-  store.remove();
-});
+const world = new EngineWorld({ threads: 2 });
+const { store } = world;
 
 const EVERYTHING = [1, 0, 1e6, 0];
 const WINDOW = [1, 64, 128, 0];
@@ -32,7 +16,7 @@ const LINES = [2, 500, 700, 6];
 const CANDIDATES = Float64Array.from([EVERYTHING, WINDOW, LINES].flat());
 
 function open(): native.PrefillSessionHandle {
-  return native.openPrefillSession(engine, store.handle, newKey(), null);
+  return native.openPrefillSession(world.engine, store.handle, newKey(), null);
 }
 
 test('errors and keys come by layer, head and candidate', async () => {
@@ -45,7 +29,7 @@ test('errors and keys come by layer, head and candidate', async () => {
   assert.deepEqual([segment.beginToken, segment.endToken], [512, 1_024]);
   assert.equal(rows, 896 - 512);
   assert.equal(shown, null);
-  assert.equal(errors.length, info.layers * info.queryHeads * 3);
+  assert.equal(errors.length, world.info.layers * world.info.queryHeads * 3);
   const causal = [576, 640, 704, 768, 832, 896].reduce((sum, keys) => sum + keys, 0);
   for (let head = 0; head < errors.length / 3; head += 1) {
     const [full = NaN, window = NaN, lines = NaN] = errors.subarray(3 * head, 3 * head + 3);
@@ -60,7 +44,7 @@ test('errors and keys come by layer, head and candidate', async () => {
 
 test('the keys of one head are runs and columns of its query blocks', async () => {
   const session = open();
-  const head = { layer: info.layers - 1, head: 1, candidate: 2 };
+  const head = { layer: world.info.layers - 1, head: 1, candidate: 2 };
   const { attendedKeys, shown } = await native.tryPatterns(
     ...[session, chunkRequest(ids, 0, 1_024), CANDIDATES, head],
   );
@@ -73,7 +57,7 @@ test('the keys of one head are runs and columns of its query blocks', async () =
   assert.equal(columns.length, columnOffsets[16]);
   let keys = columns.length;
   for (let at = 0; at < ranges.length; at += 2) keys += (ranges[at + 1] ?? 0) - (ranges[at] ?? 0);
-  const place = (head.layer * info.queryHeads + head.head) * 3 + head.candidate;
+  const place = (head.layer * world.info.queryHeads + head.head) * 3 + head.candidate;
   assert.equal(keys, attendedKeys[place]);
   await native.closePrefillSession(session);
 });
@@ -90,8 +74,8 @@ test('what cannot be tried is refused with what to change', async () => {
     [CANDIDATES, undefined, /shown must be an object/],
     [CANDIDATES, {}, /shown\.layer/],
     [CANDIDATES, { ...head, head: -1 }, /shown\.head/],
-    [CANDIDATES, { ...head, layer: info.layers }, /6 layers, 4 query heads and 3 candidates/],
-    [CANDIDATES, { ...head, head: info.queryHeads }, /head 4, candidate 0; there are/],
+    [CANDIDATES, { ...head, layer: world.info.layers }, /6 layers, 4 query heads and 3 candidates/],
+    [CANDIDATES, { ...head, head: world.info.queryHeads }, /head 4, candidate 0; there are/],
     [CANDIDATES, { ...head, candidate: 3 }, /candidate 3; there are/],
   ];
   for (const [candidates, shown, message] of wrong) {
@@ -106,6 +90,20 @@ test('what cannot be tried is refused with what to change', async () => {
       String(message),
     );
   }
+  assert.deepEqual(native.prefillSessionSegments(session), []);
+  await native.closePrefillSession(session);
+});
+
+test('a session of a sparse policy is refused with what to change', async () => {
+  const budgets = Float64Array.from({ length: 24 * 4 }, (_, field) => WINDOW[field % 4] ?? 0);
+  const sparse = {
+    ...{ denseBelowTokens: 0, budgets, gamma: 0.95, tau: 0.1, minTiles: 8, guardInterval: 0 },
+  };
+  const session = native.openPrefillSession(world.engine, store.handle, newKey(), sparse);
+  await assert.rejects(native.tryPatterns(session, chunkRequest(ids, 0, 512), CANDIDATES, null), {
+    ...{ name: 'NativeError', code: 'INVALID_ARGUMENT' },
+    message: /opened with a sparse policy.*open it without one/,
+  });
   assert.deepEqual(native.prefillSessionSegments(session), []);
   await native.closePrefillSession(session);
 });
