@@ -11,7 +11,7 @@ import { readModel } from './gguf/read-model.js';
 import { writeGguf } from './gguf/write-gguf.js';
 import { DEFAULT_SETUP, fastestSetup, type LlamaSetup } from './llama-setup.js';
 import { makePrompt } from './make-prompt.js';
-import { parseOptions, type BenchOptions } from './options.js';
+import { HELP, parseOptions, type BenchOptions } from './options.js';
 import { startLlama, startOurs } from './start-process.js';
 
 const MODEL = fileURLToPath(new URL('../../../models/needle', import.meta.url));
@@ -42,12 +42,13 @@ async function bench(options: BenchOptions, folder: string): Promise<void> {
 
 async function openEngines(
   { ours, theirs }: Engines,
-  { threads }: BenchOptions,
+  { threads, patterns }: BenchOptions,
   folder: string,
 ): Promise<void> {
   const { instructionSet } = await ours.open({
     modelDirectory: MODEL,
     threads,
+    patternsFile: patterns,
     storeDirectory: join(folder, 'store'),
   });
   const llama = await theirs.open({ threads, files: writeWeights(folder) });
@@ -116,8 +117,14 @@ function print(line: object): void {
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 
-const folder = mkdtempSync(join(MEMORY_FILES, 'longshadow-bench-'));
-const removeFolder = (): void => rmSync(folder, { recursive: true, force: true });
-process.on('exit', removeFolder);
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1));
-await bench(parseOptions(process.argv.slice(2)), folder);
+async function main(options: BenchOptions): Promise<void> {
+  const folder = mkdtempSync(join(MEMORY_FILES, 'longshadow-bench-'));
+  const removeFolder = (): void => rmSync(folder, { recursive: true, force: true });
+  process.on('exit', removeFolder);
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1));
+  await bench(options, folder);
+}
+
+const options = parseOptions(process.argv.slice(2));
+if (options === 'help') process.stdout.write(HELP);
+else await main(options);

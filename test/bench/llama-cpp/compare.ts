@@ -1,12 +1,13 @@
+import { median } from '../../../services/cli/eval/report/statistics.js';
 import type { LlamaSetup } from './llama-setup.js';
-import type { Policy } from './policies.js';
-import type { PrefillRun } from './prefill-run.js';
+import type { PrefillPolicy } from '../../../services/domain/policy.js';
+import type { OurRun, PrefillRun } from './prefill-run.js';
 
 /** One round of a policy: our run and the run of llama.cpp beside it. */
 export interface Pair {
-  readonly policy: Policy;
+  readonly policy: PrefillPolicy;
   readonly tokens: number;
-  readonly ours: PrefillRun;
+  readonly ours: OurRun;
   readonly theirs: PrefillRun;
 }
 
@@ -20,7 +21,7 @@ export function pairLine({ policy, tokens, ours, theirs }: Pair, round: number, 
     seconds: rounded(ours.seconds),
     llama_seconds: rounded(theirs.seconds),
     ratio: rounded(theirs.seconds / ours.seconds),
-    tile_density: ours.density === null ? null : rounded(ours.density),
+    tile_density: rounded(ours.density),
     cpu_share: rounded(ours.cpuSeconds / ours.seconds / threads),
     llama_cpu_share: rounded(theirs.cpuSeconds / theirs.seconds / threads),
     next_token: ours.nextToken,
@@ -56,14 +57,6 @@ export function requireSameToken({ policy, tokens, ours, theirs }: Pair): void {
   throw new Error(
     `after ${tokens} tokens our next token is ${ours.nextToken}, llama.cpp's ${theirs.nextToken}: not the same computation`,
   );
-}
-
-/** Of an even count, the mean of the two in the middle. */
-export function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const [low, high] = [sorted[(sorted.length - 1) >> 1], sorted[sorted.length >> 1]];
-  if (low === undefined || high === undefined) throw new Error('no values');
-  return (low + high) / 2;
 }
 
 function rounded(value: number): number {

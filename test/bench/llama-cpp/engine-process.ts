@@ -2,16 +2,16 @@
  * The program of one of the two processes. Each engine has its own, so that neither's settings of
  * libraries, threads and memory reach the other; the one that is not asked waits without work.
  */
+import type { PrefillPolicy } from '../../../services/domain/policy.js';
 import { LlamaEngine, type LlamaOptions } from './llama-engine.js';
 import type { LlamaSetup } from './llama-setup.js';
 import { OurEngine, type OurOptions } from './our-engine.js';
-import type { Policy } from './policies.js';
-import type { PrefillRun } from './prefill-run.js';
+import type { OurRun, PrefillRun } from './prefill-run.js';
 
 /** What the processes answer to; each method takes one argument. */
 export interface OurCalls {
   open(options: OurOptions): Promise<{ instructionSet: string }>;
-  prefill(request: { ids: Uint32Array; policy: Policy }): Promise<PrefillRun>;
+  prefill(request: { ids: Uint32Array; policy: PrefillPolicy }): Promise<OurRun>;
   close(nothing: null): Promise<null>;
 }
 export interface LlamaCalls {

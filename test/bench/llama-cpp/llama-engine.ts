@@ -56,7 +56,7 @@ export class LlamaEngine {
     return timed(async () => {
       const { token, confidence } = (await sequence.controlledEvaluate(items)).at(-1)?.next ?? {};
       if (typeof token !== 'number') throw new Error('llama.cpp predicted no token');
-      return { nextToken: token, logprob: Math.log(confidence ?? 0), density: null };
+      return { nextToken: token, logprob: Math.log(confidence ?? 0) };
     });
   }
 

@@ -1,16 +1,27 @@
 import { randomBytes } from 'node:crypto';
 import * as native from '../../../native/ts/index.js';
+import {
+  BENCH_CUT_RULE,
+  benchPolicy,
+  SERVED_THRESHOLDS,
+} from '../../../services/cli/bench/bench-policy.js';
+import { tileDensity } from '../../../services/cli/bench/key-density.js';
+import { runChunk } from '../../../services/cli/bench/run-chunk.js';
 import { planPrefillChunks } from '../../../services/domain/plan-prefill-chunks.js';
-import type { TokenRange } from '../../../services/domain/token-range.js';
-import { sparsePolicy, type Policy } from './policies.js';
-import { timed, type NextToken, type PrefillRun } from './prefill-run.js';
+import type { PrefillPolicy } from '../../../services/domain/policy.js';
+import {
+  type LoadedPatterns,
+  loadPatterns,
+} from '../../../services/platform/patterns/load-patterns.js';
+import { timed, type NextToken, type OurRun } from './prefill-run.js';
 
-/** Rows at a prompt's end that are dense under every policy. */
-const DENSE_TAIL_TOKENS = 128;
+const DTYPE = 'bf16';
 
 export interface OurOptions {
   readonly modelDirectory: string;
   readonly threads: number;
+  /** Null: the model's own, if it has one. */
+  readonly patternsFile: string | null;
   /** For keys and values; made when absent. */
   readonly storeDirectory: string;
 }
@@ -20,18 +31,21 @@ export class OurEngine {
   private constructor(
     private readonly engine: native.EngineHandle,
     private readonly store: native.ValueStoreHandle,
+    private readonly patterns: LoadedPatterns,
   ) {}
 
-  static async open({ modelDirectory, threads, storeDirectory }: OurOptions): Promise<OurEngine> {
+  static async open(options: OurOptions): Promise<OurEngine> {
+    const { modelDirectory, threads, patternsFile, storeDirectory } = options;
+    const patterns = await loadPatterns(modelDirectory, patternsFile);
     const engine = await native.openEngine({
       modelDirectory,
       device: 'cpu',
-      dtype: 'bf16',
+      dtype: DTYPE,
       threads,
       layerBegin: 0,
       layerEnd: null,
     });
-    return new OurEngine(engine, native.openValueStore(storeDirectory));
+    return new OurEngine(engine, native.openValueStore(storeDirectory), patterns);
   }
 
   /** Instruction set of the kernels. */
@@ -40,7 +54,7 @@ export class OurEngine {
   }
 
   /** Chunk by chunk as a worker does it, the seal, and the first step of a decode. */
-  async prefill(ids: Uint32Array, policy: Policy): Promise<PrefillRun> {
+  async prefill(ids: Uint32Array, policy: PrefillPolicy): Promise<OurRun> {
     const key: native.SessionKey = {
       sessionId: randomBytes(16).toString('hex'),
       epoch: 1,
@@ -48,19 +62,17 @@ export class OurEngine {
       fingerprint: randomBytes(16).toString('hex'),
       origins: [],
     };
-    const sparse = sparsePolicy(policy, native.engineInfo(this.engine));
+    const info = native.engineInfo(this.engine);
+    const sparse = benchPolicy(policy, DTYPE, SERVED_THRESHOLDS, info, this.patterns);
     const session = native.openPrefillSession(this.engine, this.store, key, sparse);
     try {
       return await timed(async () => {
-        const pairs = { attended: 0, causal: 0 };
-        for (const chunk of planPrefillChunks(ids.length, 'cpu')) {
-          const { sparse: stats } = await runChunk(session, ids, chunk, sparse !== null);
-          if (sparse === null) continue;
-          pairs.attended += sum(stats.attendedKeys);
-          pairs.causal += sum(stats.causalKeys);
+        const chunks = [];
+        for (const chunk of planPrefillChunks(ids.length, BENCH_CUT_RULE)) {
+          chunks.push({ result: await runChunk(session, ids, chunk) });
         }
         const next = await this.#nextToken(key, await native.sealPrefillSession(session));
-        return { ...next, density: pairs.causal === 0 ? null : pairs.attended / pairs.causal };
+        return { ...next, density: tileDensity(chunks) };
       });
     } finally {
       await native.closePrefillSession(session);
@@ -94,30 +106,4 @@ export class OurEngine {
   close(): Promise<void> {
     return native.closeEngine(this.engine);
   }
-}
-
-function runChunk(
-  session: native.PrefillSessionHandle,
-  ids: Uint32Array,
-  { beginToken, endToken }: TokenRange,
-  isSparse: boolean,
-): Promise<native.PrefillChunkResult> {
-  const tail = ids.length - DENSE_TAIL_TOKENS;
-  return native.prefillChunk(
-    session,
-    {
-      tokenIds: ids.slice(beginToken, endToken),
-      beginToken,
-      nextTokenId: null,
-      logprobPositions: new Float64Array(),
-      denseFromToken: isSparse && endToken > tail ? Math.max(tail, beginToken) : null,
-    },
-    () => {
-      // Nobody waits for a share of a chunk.
-    },
-  );
-}
-
-function sum(values: Float64Array): number {
-  return values.reduce((total, value) => total + value, 0);
 }

@@ -8,8 +8,12 @@ export interface PrefillRun {
   readonly nextToken: number;
   /** Its log-probability, natural. */
   readonly logprob: number;
-  /** Share of the causal (query, key) pairs of sparse chunks attended to; null if all were dense. */
-  readonly density: number | null;
+}
+
+/** A run of this project's engine. */
+export interface OurRun extends PrefillRun {
+  /** Share of dense attention's key tiles, (0, 1]. */
+  readonly density: number;
 }
 
 export type NextToken = Pick<PrefillRun, 'nextToken' | 'logprob'>;

@@ -15,7 +15,7 @@ const STAMP = `${RELATIVE}/node_modules/.longshadow-stamp`;
 
 await main(async () => {
   await bootstrap({ quiet: true });
-  await installLlamaCpp();
+  if (!process.argv.includes('--help')) await installLlamaCpp();
   const program = join(FOLDER, 'bench.ts');
   return runAloud(process.execPath, ['--import', 'tsx', program, ...process.argv.slice(2)]);
 });
