@@ -93,8 +93,8 @@ export interface SampleResult {
   readonly facts: Readonly<Record<string, string | number>>;
   readonly timeToFirstTokenMs: number | null;
   /**
-   * Share of the keys before them that blocks of 64 queries attended to in the document's prefill, over
-   * the chunks that were sparse; 1 where none was, null where it was not measured.
+   * Share of dense attention's keys that the document's prefill attended to; null where it was not
+   * measured.
    */
   readonly tileDensity: number | null;
 }

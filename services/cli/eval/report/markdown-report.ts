@@ -32,7 +32,7 @@ const HOW_TO_COMPARE = [
   'A difference is over the questions that both policies answered, with Bonett and Price’s interval.',
   '“Within 1 point” says that at most 2 of 100 answers that dense has right are lost; what a policy gains elsewhere does not make up for them. It takes 100 answers.',
   'A control is a window of the same cost. Where it does as well as dense within its interval, or none ran, the row is no evidence for the policy.',
-  'Tile density is the share of the keys before them that blocks of 64 queries attended to in prefill, where it was sparse; 100 where no prompt was long enough for that. Compare scores at equal densities.',
+  'Tile density is the share of dense attention’s keys that prefill attended to, of blocks of 64 queries. Compare scores at equal densities.',
 ];
 
 /** The whole report as Markdown. */

@@ -55,7 +55,7 @@ export interface SummaryRow {
   readonly policy: string;
   readonly role: 'dense' | 'sparse' | 'control';
   readonly documents: number;
-  /** Mean share of the keys that sparse prefill attended to, (0, 1]; null where none was measured. */
+  /** Mean share of dense attention's keys that prefill attended to, (0, 1]; null: not measured. */
   readonly tileDensity: number | null;
   readonly score: Estimate;
   /** Null for dense, and where dense did not run on the same samples. */
