@@ -69,10 +69,13 @@ const ADVICE: Readonly<Record<ErrorCode, readonly [meaning: string, change: stri
     'One message passes the limit for its size.',
     'Send the prompt in several smaller parts.',
   ],
-  NO_WORKER: ['No worker of the model is there.', 'Try again; start a worker if none runs.'],
+  NO_WORKER: [
+    "No worker of the model is there, or none with the router's pattern file.",
+    "Try again; start a worker if none runs, with the router's pattern file.",
+  ],
   NO_DECODE: ['No decode of the model is there.', 'Try again; start a decode if none runs.'],
   WORKER_LOST: [
-    'The worker of the session is gone, and no other took its work over in time.',
+    'The worker of the session is gone, or came back with another pattern file, and no other took its work over in time.',
     'Send the request again.',
   ],
   DECODE_LOST: [
@@ -101,8 +104,8 @@ const ADVICE: Readonly<Record<ErrorCode, readonly [meaning: string, change: stri
     'Send the request again; look for faulty memory, or for another program that writes to this Redis.',
   ],
   MODEL_INVALID: [
-    'The model folder is missing, damaged, or of a shape that is not supported.',
-    'Check the folder with `longshadow models inspect DIR`.',
+    'The model folder or its pattern file is missing, damaged, of a shape that is not supported, or the file is of another model.',
+    'Check the folder with `longshadow models inspect DIR`; change the layer and head of the pattern file that the message names, or choose the file of this model ([minference.md](minference.md)).',
   ],
   CANCELLED: ["The client, or someone with the session's id, cancelled it.", 'Nothing.'],
   DEADLINE_EXCEEDED: [
