@@ -31,6 +31,10 @@ HeadSelection AShapeSelection(const HeadBudget& budget, std::int64_t keys);
 /// Forced lines are always kept; where they alone pass the tiles, nothing is added. Of equal sums
 /// the one with most distances, and then most columns, is taken. Scores are masses: one that is not
 /// positive adds nothing to a sum. Fields of the budget must not be negative.
+///
+/// Larger limits are as those that the keys and the tiles can hold. Beyond 32,768 distances (more
+/// than published patterns have) not every number of them is tried, but one in 256, so that the
+/// time stays near linear: the sum may then miss the largest by that share.
 HeadSelection ChooseLines(std::span<const float> vertical, std::span<const float> slash,
                           const HeadBudget& budget);
 

@@ -53,7 +53,16 @@ void SlashTileCounter::Insert(std::int64_t distance) {
       tiles_, [&](const Tile& tile) { return tile.nearest > distance; });
   // Unless the tile begins a run, it lies where it does for any of its distances.
   if (hit != tiles_.end() && (!hit->begins_run || hit->nearest == distance)) return;
+  SweepFrom(hit, distance);
+}
 
+void SlashTileCounter::InsertAll(std::span<const std::uint32_t> distances) {
+  for (const std::uint32_t distance : distances) distances_.Insert(distance);
+  tiles_.clear();
+  SweepFrom(tiles_.end(), distances_.LargestBelow(keys_));
+}
+
+void SlashTileCounter::SweepFrom(Tiles::iterator hit, std::int64_t distance) {
   // Sweeps on from here until it comes to where it came before. Where it ends sooner, at most one
   // old tile is left: a second one would have a distance nearer than where the sweep ended.
   fresh_.clear();

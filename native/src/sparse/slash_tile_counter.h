@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace longshadow {
@@ -23,8 +24,10 @@ class NumberSet {
 class SlashTileCounter {
  public:
   /// Distances are below `keys`.
-  explicit SlashTileCounter(std::int64_t keys) : distances_(keys) {}
+  explicit SlashTileCounter(std::int64_t keys) : keys_(keys), distances_(keys) {}
   void Insert(std::int64_t distance);
+  /// As Insert of each, but for the cost: once the number of tiles, however many there are.
+  void InsertAll(std::span<const std::uint32_t> distances);
   std::int64_t tiles() const { return static_cast<std::int64_t>(tiles_.size()); }
 
  private:
@@ -36,12 +39,15 @@ class SlashTileCounter {
   };
   using Tiles = std::vector<Tile>;
 
+  /// Sweeps on from `distance`, which begins a tile in the place of `hit`.
+  void SweepFrom(Tiles::iterator hit, std::int64_t distance);
   /// Puts the fresh tiles in the place of [begin, end).
   void Replace(Tiles::iterator begin, Tiles::iterator end);
 
+  std::int64_t keys_;
   NumberSet distances_;
   Tiles tiles_;
-  Tiles fresh_;  // of the Insert that runs
+  Tiles fresh_;  // of the sweep that runs
 };
 
 }  // namespace longshadow

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "longshadow/sparse_prefill.h"
+#include "sparse/gallop.h"
 
 namespace longshadow {
 
@@ -16,13 +17,13 @@ namespace longshadow {
 template <typename Run>
 void SweepDistances(std::span<const std::uint32_t> distances, std::int64_t position,
                     const Run& run) {
+  const std::int64_t block_end = position + kBlockTokens;
   std::int64_t begin = 0;
   std::int64_t end = 0;  // 0: no run yet
-  for (std::size_t i = distances.size(); i-- > 0;) {
-    const std::int64_t meets = position + kBlockTokens - distances[i];
-    if (meets <= 0) continue;
-    const std::int64_t wanted = std::max(meets, kBlockTokens);
-    if (wanted <= end) continue;
+  // Distances that meet no key, or one that the tiles so far hold, are passed over at once.
+  for (std::size_t count = distances.size();
+       (count = GallopDown(distances, count, block_end - end)) > 0;) {
+    const std::int64_t wanted = std::max(block_end - distances[count - 1], kBlockTokens);
     if (end > 0 && wanted <= end + kBlockTokens) {
       end += kBlockTokens;
       continue;
