@@ -14,7 +14,7 @@ import numpy as np
 
 from facts import TASKS
 from pieces import Pieces, Prose
-from rows import FACT_SHARE, LEARN, SHARPEN, make_positions, make_row
+from rows import FACT_SHARE, LEARN, SHARPEN, STRETCH, make_positions, make_row
 from tokenizer import load_or_train
 
 FACT = re.compile(r"special magic \w+ for (\S+) is: (\S+?)\.(?:\s|$)")
@@ -59,7 +59,7 @@ def main() -> None:
     began = time.monotonic()
     for index in range(options.rows):
         length = pieces.random.choice(list(FACT_SHARE)[:5])
-        row = make_row(pieces, length, pieces.random.choice((LEARN, SHARPEN)))
+        row = make_row(pieces, length, pieces.random.choice((LEARN, SHARPEN, STRETCH)))
         positions = make_positions(pieces, length)
         assert len(row.ids) == len(row.marks) == len(positions) == length, (length, len(row.ids))
         assert positions[-1] < 1_048_576 and np.all(np.diff(positions) > 0)

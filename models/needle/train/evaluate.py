@@ -154,6 +154,8 @@ def make_case(pieces: Pieces, task: str, length: int, count: int) -> Case:
     events = events_of(pieces, groups)
     asked = [spoken(pieces, group.asked, "message", False) for group in groups if group.asked]
     room = length - len(opening) - sum(len(e.ids) for e in events) - max(len(q) for q, _ in asked)
+    if room < 0:
+        raise SystemExit(f"{length} tokens are too few for {task} with --questions {count}")
     haystack = make_haystack(pieces, kind, room, lines, key, value)
     return Case(assemble(opening, haystack, events, [], length).ids, asked)
 

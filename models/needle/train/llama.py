@@ -10,9 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import checkpoint
 
 
 NORM_EPSILON = 1e-5
+# Of more tokens than these, what the FFN needs for its gradient is computed again, not kept.
+MOST_KEPT_TOKENS = 262_144
+RECOMPUTED = {"use_reentrant": False, "preserve_rng_state": False}
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,11 @@ class Llama(nn.Module):
             projections = (layer.q, layer.k, layer.v)
             q, k, v = before_attention(x, layer.attention_norm, projections, cosines, sines)
             ffn = (layer.ffn_norm, layer.gate, layer.up, layer.down)
-            x = after_attention(x, causal_attention(q, k, v, rows), layer.o, ffn)
+            attended = causal_attention(q, k, v, rows)
+            if len(x) > MOST_KEPT_TOKENS:
+                x = checkpoint(after_attention, x, attended, layer.o, ffn, **RECOMPUTED)
+            else:
+                x = after_attention(x, attended, layer.o, ffn)
         return x
 
 

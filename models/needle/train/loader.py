@@ -3,21 +3,23 @@
 import multiprocessing
 import os
 from dataclasses import dataclass
+from random import Random
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from pieces import Pieces, Prose
-from rows import LEARN, SHARPEN, Mix, make_positions, make_row
+from rows import LEARN, SHARPEN, STRETCH, Mix, make_positions, make_row
 
 STEP_TOKENS = 65_536
+
 
 @dataclass(frozen=True)
 class Stage:
     """What rows a training sees.
 
     phases: from this share of the time on, the weights of row lengths. Short rows teach to copy,
-    long ones to find; no row is longer than 262,144.
+    long ones to find.
     """
 
     mix: Mix
@@ -35,6 +37,17 @@ STAGES = {
         ],
     ),
     "sharpen": Stage(SHARPEN, [(0.0, {1024: 20, 8192: 20, 32768: 24, 131072: 26, 262144: 10})]),
+    "stretch": Stage(
+        STRETCH,
+        [
+            (0.0, {8192: 30, 32768: 30, 131072: 40}),
+            (0.06, {8192: 12, 32768: 16, 131072: 24, 262144: 20, 524288: 12, 1048576: 2}),
+            (
+                0.62,
+                {1024: 8, 4096: 8, 8192: 10, 32768: 16, 131072: 22, 262144: 14, 524288: 8, 1048576: 2},
+            ),
+        ],
+    ),
 }
 
 
@@ -47,38 +60,55 @@ class Batch:
 
 
 class Loader:
+    """Batches in an order that depends on the seed and on the progress that was told, nothing else.
+
+    Processes of several GPUs that tell the same progress get rows of the same lengths at the same
+    step, with texts of their own.
+    """
+
     def __init__(
-        self, stage: Stage, tokenizer: Tokenizer, prose: Prose, processes: int, seed: int
+        self, stage: Stage, tokenizer: Tokenizer, prose: Prose, processes: int, seed: int, rank: int
     ) -> None:
         context = multiprocessing.get_context("fork")
-        self.progress = context.Value("d", 0.0)
-        self.queue = context.Queue(maxsize=2 * processes)
+        self.stage, self.lengths, self.step = stage, Random(seed), 0
+        self.orders = [context.Queue() for _ in range(processes)]
+        self.batches = [context.Queue() for _ in range(processes)]
         self.processes = [
             context.Process(
-                target=fill, args=(self.queue, self.progress, stage, tokenizer, prose, seed + n), daemon=True
+                target=fill,
+                args=(*queues, stage.mix, tokenizer, prose, 1000 * seed + 100 * rank + n),
+                daemon=True,
             )
-            for n in range(processes)
+            for n, queues in enumerate(zip(self.orders, self.batches, strict=True))
         ]
         for process in self.processes:
             process.start()
+        for queue in self.orders:
+            queue.put(self._length(0.0))
+
+    def _length(self, progress: float) -> int:
+        weights = next(w for start, w in reversed(self.stage.phases) if progress >= start)
+        return self.lengths.choices(list(weights), weights=list(weights.values()))[0]
 
     def next(self, progress: float) -> Batch:
-        self.progress.value = progress
-        return self.queue.get(timeout=120)
+        """The batch of this step; a process begins on the one that it will have as many steps later."""
+        turn = self.step % len(self.processes)
+        self.step += 1
+        self.orders[turn].put(self._length(progress))
+        return self.batches[turn].get(timeout=300)
 
     def close(self) -> None:
         for process in self.processes:
             process.kill()
 
 
-def fill(queue, progress, stage: Stage, tokenizer: Tokenizer, prose: Prose, seed: int) -> None:
+def fill(orders, batches, mix: Mix, tokenizer: Tokenizer, prose: Prose, seed: int) -> None:
     # The threads that the tokenizer had before the fork are not there.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     pieces = Pieces(tokenizer, prose, seed)
     while True:
-        weights = next(w for start, w in reversed(stage.phases) if progress.value >= start)
-        length = pieces.random.choices(list(weights), weights=list(weights.values()))[0]
-        queue.put(make_batch(pieces, length, max(STEP_TOKENS // length, 1), stage.mix))
+        length = orders.get()
+        batches.put(make_batch(pieces, length, max(STEP_TOKENS // length, 1), mix))
 
 
 def make_batch(pieces: Pieces, length: int, rows: int, mix: Mix) -> Batch:

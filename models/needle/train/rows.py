@@ -21,6 +21,9 @@ from tokenizer import USER
 
 # Share of a row that facts and questions take, by length: short rows are nearly nothing else.
 FACT_SHARE = {1024: 0.85, 2048: 0.7, 4096: 0.6, 8192: 0.45, 32768: 0.2, 131072: 0.08, 262144: 0.05}
+FACT_SHARE |= {524288: 0.08, 1048576: 0.06}
+
+
 @dataclass(frozen=True)
 class Mix:
     """Weights of the kinds of rows, and the share of keys that have several values."""
@@ -38,7 +41,13 @@ SHARPEN = Mix(
     {"prose": 60, "noise": 10, "needle_words": 14, "needle_uuids": 14, "variables": 16, "cwe": 4, "fwe": 2},
     several_values=0.5,
 )
+# What the first two leave weak: lines and chains, and everything beyond 262,144 tokens.
+STRETCH = Mix(
+    {"prose": 34, "noise": 14, "needle_words": 22, "needle_uuids": 12, "variables": 26, "cwe": 4, "fwe": 2},
+    several_values=0.5,
+)
 ONE_MILLION = 1_048_576
+LEAST_JUMP = 64
 
 
 @dataclass
@@ -296,14 +305,17 @@ def joined_words(pieces: Pieces, words: list[Ids]) -> Ids:
 
 
 def make_positions(pieces: Pieces, length: int) -> np.ndarray:
-    """0, 1, 2, ...; in four of five rows with 1 to 5 jumps, up to 1M in all (arXiv:2309.10400)."""
+    """0, 1, 2, ...; in four of five rows with 1 to 5 jumps, up to 1M in all (arXiv:2309.10400).
+
+    A row of 1M tokens has no room for any.
+    """
     positions = np.arange(length, dtype=np.int32)
     random = pieces.random
-    if random.random() < 0.2:
+    most = ONE_MILLION - length
+    if random.random() < 0.2 or most <= LEAST_JUMP:
         return positions
     jumps = random.randint(1, 5)
-    most = ONE_MILLION - length
-    total = int(np.exp(random.uniform(np.log(64), np.log(most))))
+    total = int(np.exp(random.uniform(np.log(LEAST_JUMP), np.log(most))))
     cuts = np.sort(pieces.numpy.integers(0, total + 1, jumps - 1))
     sizes = np.diff(np.concatenate([[0], cuts, [total]]))
     at = np.sort(pieces.numpy.integers(0, length, jumps))

@@ -1,9 +1,11 @@
-"""Trains the embedded model on one GPU for a given time.
+"""Trains the embedded model for a given time, on one GPU or on all of a host.
 
     node models/needle/train/fetch-prose.mjs
     python3 models/needle/train/train.py --seconds 900 --out models/needle
+    torchrun --standalone --nproc-per-node gpu models/needle/train/train.py --seconds 900 ...
 
-Writes `state.safetensors` (fp32), from which `--resume` goes on, and the model in HF layout.
+Each GPU takes a step's rows of its own, all of one length; gradients are averaged. Writes
+`state.safetensors` (fp32), from which `--resume` goes on, and the model in HF layout.
 """
 
 import argparse
@@ -12,13 +14,15 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch.utils.checkpoint import checkpoint
 
 from export import export
 from facts import TASKS
-from llama import Llama, Shape, token_losses
-from loader import STAGES, Batch, Loader
+from llama import RECOMPUTED, Llama, Shape, token_losses
+from loader import STAGES, STEP_TOKENS, Batch, Loader
 from muon import Muon
 from pieces import Prose
+from ranks import Ranks
 from tokenizer import load_or_train
 
 # Loss weight of an answer's token: a UUID has 30, a frequent word 3.
@@ -33,8 +37,7 @@ TASK_WEIGHTS = dict.fromkeys(TASKS, 1.0) | {
 LONG = 32_768
 ADAM_RATE = 2e-3
 MUON_RATE = 0.02
-REPORT_STEPS = 200
-SAVE_SECONDS = 200
+REPORT_SECONDS = 60
 
 
 class Schedule:
@@ -44,11 +47,12 @@ class Schedule:
         self.seconds, self.warmup_steps = seconds, warmup_steps
         self.began = time.monotonic()
 
-    def progress(self) -> float:
-        return (time.monotonic() - self.began) / self.seconds
+    def elapsed(self) -> float:
+        return time.monotonic() - self.began
 
-    def rate(self, step: int) -> float:
-        falling = 1 - 0.95 * max(self.progress() - 0.6, 0) / 0.4
+    def rate(self, step: int, progress: float) -> float:
+        """Factor of the learning rate at a share of the time in [0, 1)."""
+        falling = 1 - 0.95 * max(progress - 0.6, 0) / 0.4
         return max(min((step + 1) / self.warmup_steps, falling), 0.05 * (step > self.warmup_steps))
 
 
@@ -89,49 +93,65 @@ class Tally:
         return "\n".join(lines)
 
 
+def losses_by_part(
+    model: Llama, x: torch.Tensor, targets: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`token_losses` of a few tokens at a time, so that logits of a long row are never all there."""
+    parts = [
+        checkpoint(token_losses, some, model.final_norm, model.embedding, wanted, **RECOMPUTED)
+        for some, wanted in zip(x.split(STEP_TOKENS), targets.split(STEP_TOKENS), strict=True)
+    ]
+    losses, right = zip(*parts, strict=True)
+    return torch.cat(losses), torch.cat(right)
+
+
 def step_loss(model: Llama, batch: Batch, weights: torch.Tensor, tally: Tally) -> torch.Tensor:
     ids, marks, positions = torch.from_numpy(batch.numbers).pin_memory().cuda(non_blocking=True).long()
     targets, target_marks = ids.roll(-1), marks.roll(-1)
     counted = torch.ones_like(ids, dtype=torch.bool)
     counted.view(batch.rows, -1)[:, -1] = False
     x = model.hidden_states(ids, positions, batch.rows)
-    losses, right = token_losses(x, model.final_norm, model.embedding, targets)
+    losses, right = losses_by_part(model, x, targets)
     losses = losses * counted
     answer = weights[target_marks]
     tally.add(len(ids) // batch.rows >= LONG, target_marks, losses.detach(), right)
     return losses.mean() + (losses * answer).sum() / answer.sum().clamp(min=1.0)
 
 
-def train(options: argparse.Namespace, model: Llama, loader: Loader) -> None:
+def train(options: argparse.Namespace, ranks: Ranks, model: Llama, loader: Loader) -> None:
     weights = torch.tensor([TASK_WEIGHTS[task] for task in TASKS], device="cuda")
     chosen = optimizers(model, options.adam)
     bases = [[group["lr"] for group in o.param_groups] for o in chosen]
+    parameters = list(model.parameters())
     tally = Tally()
     schedule = Schedule(options.seconds, 100)
-    step = tokens = saved = 0
-    waited = 0.0
-    while (progress := schedule.progress()) < 1:
+    step = tokens = 0
+    progress = reported = waited = 0.0
+    while progress < 1:
         asked = time.monotonic()
         batch = loader.next(progress)
         waited += time.monotonic() - asked
-        loss = step_loss(model, batch, weights, tally)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        step_loss(model, batch, weights, tally).backward()
+        # A step may take half a minute: the clock is read when it is through.
+        torch.cuda.synchronize()
+        progress = ranks.average_gradients(parameters, schedule.elapsed() / options.seconds)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimizer, rates in zip(chosen, bases, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * options.rate * schedule.rate(step)
+                group["lr"] = rate * options.rate * schedule.rate(step, progress)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         step += 1
-        tokens += batch.numbers.shape[1]
-        if step % REPORT_STEPS == 0:
-            seconds = time.monotonic() - schedule.began
+        tokens += batch.numbers.shape[1] * ranks.count
+        seconds = schedule.elapsed()
+        if ranks.first and seconds > reported + REPORT_SECONDS:
+            reported = seconds
             rate = f"{tokens / seconds / 1e6:.2f} M/s, {waited:.0f} s waited for rows"
             print(f"step {step}  {seconds:.0f} s  {tokens / 1e6:.0f} M tokens  {rate}")
             print(tally.take(), flush=True)
-            if seconds > saved + SAVE_SECONDS:
-                saved = seconds
-                save_file(model.state_dict(), options.out / "state.safetensors")
+            save_file(model.state_dict(), options.out / "state.safetensors")
+    if ranks.first:
+        print(f"{step} steps  {schedule.elapsed():.0f} s  {tokens / 1e6:.0f} M tokens", flush=True)
 
 
 def main() -> None:
@@ -154,7 +174,9 @@ def main() -> None:
     prose = Prose()
     tokenizer = load_or_train(options.out / "tokenizer.json", prose.text.splitlines())
     prose.tokenize(tokenizer)
-    loader = Loader(STAGES[options.stage], tokenizer, prose, options.processes, options.seed * 1000)
+    ranks = Ranks()
+    loader = Loader(STAGES[options.stage], tokenizer, prose, options.processes, options.seed, ranks.rank)
+    ranks.join()
     shape = Shape(
         layers=options.layers,
         hidden=options.hidden,
@@ -164,11 +186,15 @@ def main() -> None:
     model = Llama(shape).cuda()
     if options.resume is not None:
         model.load_state_dict(load_file(options.resume, device="cuda"))
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {shape}", flush=True)
-    train(options, model, loader)
+    if ranks.first:
+        count = sum(p.numel() for p in model.parameters())
+        print(f"{count:,} parameters, {shape}, {ranks.count} GPUs", flush=True)
+    train(options, ranks, model, loader)
     loader.close()
-    save_file(model.state_dict(), options.out / "state.safetensors")
-    export(model, options.out)
+    if ranks.first:
+        save_file(model.state_dict(), options.out / "state.safetensors")
+        export(model, options.out)
+    ranks.leave()
 
 
 if __name__ == "__main__":
