@@ -240,16 +240,16 @@ TEST_P(SparseSelectionTest, TakesTheWholeOfAShortPrompt) {
   }
 }
 
-TEST_P(SparseSelectionTest, ScoresThatAreNotNumbersLeaveTheForcedLines) {
+TEST_P(SparseSelectionTest, ScoresThatAreNotNumbersMakeTheHeadDense) {
   const Sequence chunk{1024, 70};
   for (const DType dtype : kDTypes) {
-    Batch b(generator_, {1, 1, 64}, dtype, {&chunk, 1});
+    Batch b(generator_, {1, 2, 64}, dtype, {&chunk, 1});
     b.q.Set(69, 0, std::nanf(""));
-    const HeadBudget budget = VerticalSlash(200, 200, 12);
-    const KeySelection keys = Select(*backend_, b, {&budget, 1})->ToHost();
-    EXPECT_TRUE(std::ranges::includes(keys.heads[0].columns, FirstAnd(30, {})));
-    EXPECT_TRUE(std::ranges::includes(keys.heads[0].distances, FirstAnd(100, {})));
-    EXPECT_NE(backend_->UploadSelection(keys, 1), nullptr);
+    const HeadBudget budgets[] = {VerticalSlash(200, 200, 12), VerticalSlash(200, 200, 12)};
+    const KeySelection keys = Select(*backend_, b, budgets)->ToHost();
+    EXPECT_EQ(keys.heads[0].form, HeadSelection::Form::kDense);
+    EXPECT_TRUE(keys.heads[0].columns.empty() && keys.heads[0].distances.empty());
+    EXPECT_EQ(keys.heads[1].form, HeadSelection::Form::kLines);
   }
 }
 

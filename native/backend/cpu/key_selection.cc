@@ -1,10 +1,10 @@
 // Heads that are estimated take turns, a few at a time: their scores are 8 bytes for each key and
 // head, 8 MiB a head at a million keys. Each head then chooses its lines on one thread. Heads that
 // choose key blocks by pooled queries and keys have those pooled first, all heads at once.
-#include "key_selection.h"
-
 #include <algorithm>
 #include <utility>
+
+#include "key_selection.h"
 
 namespace longshadow::cpu {
 namespace {
@@ -51,7 +51,7 @@ void KeySelector::ChooseByEstimate(const Call& call, std::span<const std::int32_
       const HeadBudget& budget = call.budgets[head];
       selection.heads[head] = budget.pattern == HeadPattern::kFlex
                                   ? blocks_.Flex(heads[at], scores[at], budget, call.flex, thread)
-                                  : ChooseLines(scores[at].vertical, scores[at].slash, budget);
+                                  : VerticalSlashSelection(scores[at], budget);
     });
   }
 }

@@ -1,5 +1,3 @@
-#include "reference_sparse.h"
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -11,6 +9,7 @@
 #include "longshadow/error.h"
 #include "reference_block_selection.h"
 #include "reference_row_attention.h"
+#include "reference_sparse.h"
 
 namespace longshadow {
 namespace {
@@ -85,7 +84,7 @@ HeadSelection SelectVerticalSlash(const ChunkView& chunk, std::int32_t head,
   const LineScores scores{vertical, slash};
   ReferenceEstimateLines(chunk.q, chunk.shape, chunk.geometry, chunk.layer,
                          EstimateRowsOf(chunk.rows), {&head, 1}, {&scores, 1}, chunk.interrupt);
-  return ChooseLines(vertical, slash, budget);
+  return VerticalSlashSelection(scores, budget);
 }
 
 HeadSelection SelectHead(const ChunkView& chunk, std::int32_t head, const HeadBudget& budget) {

@@ -38,6 +38,11 @@ HeadSelection AShapeSelection(const HeadBudget& budget, std::int64_t keys);
 HeadSelection ChooseLines(std::span<const float> vertical, std::span<const float> slash,
                           const HeadBudget& budget);
 
+/// kVerticalSlash by its estimate: ChooseLines, but dense where a score is NaN, so that what is not
+/// a number shows as in dense attention. That is the rule of every pattern that looks at scores;
+/// A-shape looks at none, and a NaN shows where its own keys have one.
+HeadSelection VerticalSlashSelection(const LineScores& scores, const HeadBudget& budget);
+
 /// Runs of keys that ascending distances cover for the query block whose first row is `position` (a
 /// multiple of kBlockTokens): MInference's rule (arXiv:2407.02490, appendix C.4). A distance covers
 /// the 64 keys that end where the block's last row meets it; runs that touch or overlap are merged
