@@ -1,10 +1,10 @@
 // Heads that are estimated take turns, a few at a time: their scores are 8 bytes for each key and
 // head, 8 MiB a head at a million keys. Each head then chooses its lines on one thread. Heads that
 // choose key blocks by pooled queries and keys have those pooled first, all heads at once.
+#include "key_selection.h"
+
 #include <algorithm>
 #include <utility>
-
-#include "key_selection.h"
 
 namespace longshadow::cpu {
 namespace {
@@ -114,9 +114,8 @@ std::unique_ptr<SparseSelection> UploadSelection(const KeySelection& selection,
 }
 
 void IndexRows(SparseSelection& selection, std::int64_t position, std::int64_t rows) {
-  auto* host = dynamic_cast<HostSelection*>(&selection);
-  Require(host != nullptr, "IndexRows: another backend's selection");
-  host->index = BuildIndex(host->keys, position, rows);
+  HostSelection& host = HostSelection::Of(selection);
+  host.index = BuildIndex(host.keys, position, rows);
 }
 
 }  // namespace longshadow::cpu

@@ -31,34 +31,6 @@ void CheckShapes(ConstMatrixView q, const AttentionShape& shape, const KvGeometr
           "SparseAttention: a page is missing");
 }
 
-/// Every key of an entry lies at or before its last one: ranges and columns ascend.
-void CheckIndex(const SparseIndex& index, const SequenceRows& rows, std::int32_t heads) {
-  Require(index.position == rows.position && index.rows == rows.rows &&
-              index.blocks == (rows.rows + kBlockTokens - 1) / kBlockTokens,
-          "SparseAttention: rows other than those of the last IndexRows");
-  const std::int64_t entries = heads * index.blocks;
-  const auto offsets = static_cast<std::size_t>(entries) + 1;
-  Require(index.range_offsets.size() == offsets && index.column_offsets.size() == offsets &&
-              index.range_offsets.back() == static_cast<std::int64_t>(index.ranges.size()) &&
-              index.column_offsets.back() == static_cast<std::int64_t>(index.columns.size()),
-          "SparseAttention: the index has other heads or blocks");
-  for (std::int64_t entry = 0; entry < entries; ++entry) {
-    const std::int64_t first = entry % index.blocks * kBlockTokens;
-    const auto at = static_cast<std::size_t>(entry);
-    const std::int64_t ranges_end = index.range_offsets[at + 1];
-    const std::int64_t columns_end = index.column_offsets[at + 1];
-    Require(index.range_offsets[at] <= ranges_end && index.column_offsets[at] <= columns_end,
-            "SparseAttention: the index's offsets do not ascend");
-    Require(index.range_offsets[at] == ranges_end ||
-                index.ranges[static_cast<std::size_t>(ranges_end) - 1].end <=
-                    rows.position + std::min(first + kBlockTokens, rows.rows),
-            "SparseAttention: a range ends behind its query block");
-    Require(index.column_offsets[at] == columns_end ||
-                index.columns[static_cast<std::size_t>(columns_end) - 1] < rows.position + first,
-            "SparseAttention: a column is not before its query block");
-  }
-}
-
 }  // namespace
 
 void SparseAttentionRunner::Plan(const SparseIndex& index, std::int32_t heads) {
@@ -69,7 +41,6 @@ void SparseAttentionRunner::Plan(const SparseIndex& index, std::int32_t heads) {
       Task task{head, block, index.column_offsets[entry + 1] - index.column_offsets[entry]};
       for (std::int64_t r = index.range_offsets[entry]; r < index.range_offsets[entry + 1]; ++r) {
         const KeyRange& range = index.ranges[static_cast<std::size_t>(r)];
-        Require(range.begin < range.end, "SparseAttention: an empty range");
         task.keys += range.end - range.begin;
       }
       tasks_.push_back(task);
@@ -121,18 +92,15 @@ void SparseAttentionRunner::Run(ConstMatrixView q, const AttentionShape& shape,
                                 const SequenceRows& rows, SparseSelection& selection,
                                 MatrixView out) {
   CheckShapes(q, shape, geometry, layer, rows, out);
-  auto* host = dynamic_cast<HostSelection*>(&selection);
-  Require(host != nullptr, "SparseAttention: a selection of another backend");
-  Require(host->attended_keys.size() == static_cast<std::size_t>(shape.query_heads),
-          "SparseAttention: a selection of another number of query heads");
-  CheckIndex(host->index, rows, shape.query_heads);
-  Plan(host->index, shape.query_heads);
-  const Call call{q, shape, geometry, layer, rows, host->index, out};
+  HostSelection& host = HostSelection::Of(selection);
+  CheckIndex(host.index, rows.position, rows.rows, shape.query_heads);
+  Plan(host.index, shape.query_heads);
+  const Call call{q, shape, geometry, layer, rows, host.index, out};
   context_.pool.Run(static_cast<std::int64_t>(tasks_.size()),
                     [&](std::int64_t i, std::int32_t thread) {
                       RunTask(call, tasks_[static_cast<std::size_t>(i)], thread);
                     });
-  host->CountAttended();
+  host.CountAttended();
 }
 
 }  // namespace longshadow::cpu

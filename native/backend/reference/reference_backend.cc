@@ -143,14 +143,13 @@ class ReferenceBackend final : public Backend {
     return std::make_unique<HostSelection>(selection);
   }
   void IndexRows(SparseSelection& selection, std::int64_t position, std::int64_t rows) override {
-    auto& host = static_cast<HostSelection&>(selection);
+    HostSelection& host = HostSelection::Of(selection);
     host.index = BuildIndex(host.keys, position, rows);
   }
   void SparseAttention(ConstMatrixView q, const AttentionShape& shape, const KvGeometry& geometry,
                        std::int32_t layer, const SequenceRows& rows, SparseSelection& selection,
                        MatrixView out) override {
-    ReferenceSparseAttention(q, shape, geometry, layer, rows,
-                             static_cast<HostSelection&>(selection), out);
+    ReferenceSparseAttention(q, shape, geometry, layer, rows, selection, out);
   }
 
   void SiluMul(ConstMatrixView gate_up, MatrixView out) override {

@@ -1,3 +1,5 @@
+#include "reference_sparse.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -9,7 +11,6 @@
 #include "longshadow/error.h"
 #include "reference_block_selection.h"
 #include "reference_row_attention.h"
-#include "reference_sparse.h"
 
 namespace longshadow {
 namespace {
@@ -158,11 +159,11 @@ std::unique_ptr<HostSelection> ReferenceSelectKeys(
 
 void ReferenceSparseAttention(const ConstMatrixView& q, const AttentionShape& shape,
                               const KvGeometry& geometry, std::int32_t layer,
-                              const SequenceRows& rows, HostSelection& selection,
+                              const SequenceRows& rows, SparseSelection& selection,
                               const MatrixView& out) {
-  const SparseIndex& index = selection.index;
-  Require(index.position == rows.position && index.rows == rows.rows,
-          "SparseAttention: rows other than those of the last IndexRows");
+  HostSelection& host = HostSelection::Of(selection);
+  const SparseIndex& index = host.index;
+  CheckIndex(index, rows.position, rows.rows, shape.query_heads);
   for (std::int32_t head = 0; head < shape.query_heads; ++head) {
     const std::int32_t kv_head = head / (shape.query_heads / shape.kv_heads);
     for (std::int64_t block = 0; block < index.blocks; ++block) {
@@ -175,7 +176,7 @@ void ReferenceSparseAttention(const ConstMatrixView& q, const AttentionShape& sh
       }
     }
   }
-  selection.CountAttended();
+  host.CountAttended();
 }
 
 }  // namespace longshadow

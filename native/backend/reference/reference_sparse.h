@@ -25,7 +25,7 @@ std::unique_ptr<HostSelection> ReferenceSelectKeys(
 /// Backend::SparseAttention: ReferenceAttention over the keys of the selection's index.
 void ReferenceSparseAttention(const ConstMatrixView& q, const AttentionShape& shape,
                               const KvGeometry& geometry, std::int32_t layer,
-                              const SequenceRows& rows, HostSelection& selection,
+                              const SequenceRows& rows, SparseSelection& selection,
                               const MatrixView& out);
 
 }  // namespace longshadow

@@ -20,7 +20,9 @@ std::vector<std::uint32_t> LargestScores(std::span<const float> scores, std::int
 /// field.
 void CheckBudgets(std::span<const HeadBudget> budgets);
 
-/// Columns [0, budget.columns) and distances [0, budget.distances), as far as `keys` go.
+/// Columns [0, budget.columns) and distances [0, budget.distances), as far as `keys` go. With
+/// tiles, what a query block sees costs no more than these: its own tile first, then columns (64 to
+/// a tile), then near keys in whole tiles.
 HeadSelection AShapeSelection(const HeadBudget& budget, std::int64_t keys);
 
 /// Vertical-slash: of the largest columns (at most budget.columns, never fewer than
@@ -28,9 +30,10 @@ HeadSelection AShapeSelection(const HeadBudget& budget, std::int64_t keys);
 /// those that fit budget.tiles together: prefixes of both orders by score, whose sum of scores is
 /// the largest among those that cost no more than budget.tiles tiles for a query block. A column
 /// costs 1/64 tile; diagonals cost the runs that LinesToKeys makes of them (SlashTiles, exactly).
-/// Forced lines are always kept; where they alone pass the tiles, nothing is added. Of equal sums
-/// the one with most distances, and then most columns, is taken. Scores are masses: one that is not
-/// positive adds nothing to a sum. Fields of the budget must not be negative.
+/// Forced lines are taken first and count: together 4 tiles, 3 of the nearest keys and part of one
+/// of the first. Under that the head has exactly the forced lines, whatever its tiles. Of equal
+/// sums the one with most distances, and then most columns, is taken. Scores are masses: one that
+/// is not positive adds nothing to a sum. Fields of the budget must not be negative.
 ///
 /// Larger limits are as those that the keys and the tiles can hold. Beyond 32,768 distances (more
 /// than published patterns have) not every number of them is tried, but one in 256, so that the
@@ -74,6 +77,12 @@ SparseIndex BuildIndex(const KeySelection& selection, std::int64_t position, std
 /// comes from outside is checked before a kernel follows it.
 void CheckSelection(const KeySelection& selection, std::int32_t query_heads);
 
+/// Throws kInvalidArgument unless the index is of these rows and heads and no entry leads a kernel
+/// past its query block: offsets ascend to the number of ranges and columns, ranges and columns lie
+/// where SparseIndex says. What ascends inside an entry is left to BuildIndex.
+void CheckIndex(const SparseIndex& index, std::int64_t position, std::int64_t rows,
+                std::int32_t query_heads);
+
 /// A selection in host memory: that of `reference` and `cpu`.
 class HostSelection final : public SparseSelection {
  public:
@@ -84,6 +93,9 @@ class HostSelection final : public SparseSelection {
 
   /// Adds the index's keys to attended_keys: its rows have been attended.
   void CountAttended();
+
+  /// The selection as one in host memory. Throws kInvalidArgument for another backend's.
+  static HostSelection& Of(SparseSelection& selection);
 
   KeySelection keys;
   SparseIndex index;

@@ -1,5 +1,6 @@
 #include <utility>
 
+#include "longshadow/error.h"
 #include "longshadow/sparse_selection.h"
 
 namespace longshadow {
@@ -18,6 +19,14 @@ void HostSelection::CountAttended() {
       sum += index.ranges[i].end - index.ranges[i].begin;
     }
   }
+}
+
+HostSelection& HostSelection::Of(SparseSelection& selection) {
+  auto* host = dynamic_cast<HostSelection*>(&selection);
+  if (host == nullptr) {
+    throw Error(ErrorCode::kInvalidArgument, "a selection of another backend");
+  }
+  return *host;
 }
 
 }  // namespace longshadow
