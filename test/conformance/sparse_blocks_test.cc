@@ -8,7 +8,7 @@
 
 #include "longshadow/error.h"
 #include "longshadow/sparse_selection.h"
-#include "test/conformance/support.h"
+#include "test/conformance/sparse_support.h"
 #include "test/conformance/tolerance.h"
 
 namespace longshadow::conformance {
@@ -264,34 +264,6 @@ TEST_P(SparseBlocks, SeeAPlantedBlock) {
   }
 }
 
-/// AttentionTolerance of any row, from the longest query, key and value.
-double LoosestTolerance(const Chunk& chunk) {
-  const Sizes& s = chunk.sizes;
-  double query = 0;
-  for (std::int64_t r = Chunk::kRowBegin; r < chunk.q.rows(); ++r) {
-    for (std::int64_t c = 0; c < chunk.q.cols(); ++c) {
-      query = std::max(query, std::abs(chunk.q.At(r, c)));
-    }
-  }
-  double key = 0;
-  double value = 0;
-  for (std::int32_t kv = 0; kv < s.kv_heads; ++kv) {
-    for (std::int64_t at = 0; at < s.keys() * s.head_dim; ++at) {
-      key = std::max(key, std::abs(chunk.cache.K(1, kv, at / s.head_dim, at % s.head_dim)));
-      value = std::max(value, std::abs(chunk.cache.V(1, kv, at / s.head_dim, at % s.head_dim)));
-    }
-  }
-  AttentionBound bound;
-  bound.head_dim = s.head_dim;
-  bound.score_magnitude =
-      static_cast<double>(chunk.shape.scale) * query * key * static_cast<double>(s.head_dim);
-  bound.value_magnitude = value;
-  bound.output = value;
-  bound.value_chain = 2 * static_cast<double>(s.keys()) + 8;
-  bound.weight_chain = bound.value_chain;
-  return AttentionTolerance(bound, s.dtype);
-}
-
 void ExpectAllKeys(const SparseIndex& index, const Sizes& sizes) {
   ASSERT_TRUE(index.columns.empty());
   ASSERT_EQ(std::ssize(index.ranges), sizes.query_blocks() * sizes.kv_heads * sizes.group);
@@ -306,24 +278,23 @@ TEST_P(SparseBlocks, OfAllBlocksAttendAsDenseDoes) {
   for (int repeat = 0; repeat < 3; ++repeat) {
     Sizes sizes = DrawSizes(generator_);
     sizes.rows += 4;
-    const Chunk chunk(generator_, sizes);
-    const std::int64_t columns = chunk.q.cols();
-    Matrix dense(sizes.dtype, chunk.q.rows(), columns);
-    const SequenceRows rows[] = {chunk.Rows()};
-    backend_->Attention(chunk.q.View(), chunk.shape, chunk.geometry, 1, rows, dense.View());
+    const Sequence chunk{sizes.position, sizes.rows};
+    const Batch b(generator_, {sizes.kv_heads, sizes.group, sizes.head_dim}, sizes.dtype,
+                  {&chunk, 1});
+    const Matrix dense = b.Run(*backend_);
     for (const HeadBudget& budget : {BlockSparse(sizes.key_blocks()), Flex(0)}) {
-      const auto selection = chunk.Select(*backend_, budget, {1.0F, 0.1F, sizes.key_blocks()});
-      Matrix sparse(sizes.dtype, chunk.q.rows(), columns);
-      backend_->IndexRows(*selection, sizes.position, sizes.rows);
-      backend_->SparseAttention(chunk.q.View(), chunk.shape, chunk.geometry, 1, chunk.Rows(),
-                                *selection, sparse.View());
-      backend_->Synchronize();
+      const std::vector<HeadBudget> budgets(static_cast<std::size_t>(b.shape.query_heads), budget);
+      const auto selection =
+          backend_->SelectKeys(b.q.View(), b.shape, b.geometry, 1, b.sequences[0], budgets,
+                               {1.0F, 0.1F, sizes.key_blocks()});
+      const Matrix sparse = AttendSparse(*backend_, b, *selection, {0, sizes.rows});
       ExpectAllKeys(selection->IndexToHost(), sizes);
-      const double tolerance = 2 * LoosestTolerance(chunk);
-      for (std::int64_t r = 0; r < sizes.rows; ++r) {
-        for (std::int64_t c = 0; c < columns; ++c) {
-          ASSERT_NEAR(sparse.At(Chunk::kRowBegin + r, c), dense.At(Chunk::kRowBegin + r, c),
-                      tolerance);
+      for (const std::int64_t row : {INT64_C(0), Below(sizes.rows), sizes.rows - 1}) {
+        for (std::int32_t head = 0; head < b.shape.query_heads; ++head) {
+          const RowHead at{0, row, head};
+          const Exact exact = ExactAttention(b, at);
+          EXPECT_EQ(CountWrong(b, at, exact, sparse, row), 0) << row << ", " << head;
+          EXPECT_EQ(CountWrong(b, at, exact, dense, row), 0) << row << ", " << head;
         }
       }
     }
