@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "check_shapes.h"
+
 namespace longshadow::cpu {
 namespace {
 
@@ -81,18 +83,7 @@ void BlockSelector::PoolQueries(ConstMatrixView q, const SequenceRows& chunk, st
 void BlockSelector::Pool(ConstMatrixView q, const AttentionShape& shape, const KvGeometry& geometry,
                          std::int32_t layer, const SequenceRows& chunk,
                          std::span<const std::int32_t> heads, const CancellationFlag* interrupt) {
-  const std::int64_t keys = chunk.position + chunk.rows;
-  Require(shape.head_dim >= 8 && shape.head_dim <= 256 && shape.head_dim % 8 == 0 &&
-              shape.head_dim == geometry.head_dim,
-          "SelectKeys: head_dim must be a multiple of 8 from 8 to 256");
-  Require(shape.kv_heads > 0 && shape.query_heads % shape.kv_heads == 0 &&
-              shape.kv_heads == geometry.kv_heads && layer >= 0 && layer < geometry.layers &&
-              q.cols == static_cast<std::int64_t>(shape.query_heads) * shape.head_dim,
-          "SelectKeys: heads, layer or the shape of q");
-  Require(
-      chunk.row_begin >= 0 && chunk.row_begin + chunk.rows <= q.rows &&
-          (keys + kPageTokens - 1) / kPageTokens <= static_cast<std::int64_t>(chunk.pages.k.size()),
-      "SelectKeys: a row or a page is missing");
+  CheckShapes("SelectKeys", q, shape, geometry, layer, chunk);
   shape_ = shape;
   chunk_ = {chunk.position, chunk.rows};
   interrupt_ = interrupt;

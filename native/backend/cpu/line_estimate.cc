@@ -8,6 +8,8 @@
 #include <cmath>
 #include <limits>
 
+#include "check_shapes.h"
+
 namespace longshadow::cpu {
 namespace {
 
@@ -99,18 +101,8 @@ void LineEstimator::Run(ConstMatrixView q, const AttentionShape& shape, const Kv
                         std::span<const std::int32_t> heads, std::span<const LineScores> scores,
                         const CancellationFlag* interrupt) {
   const std::int64_t keys = rows.position + rows.rows;
-  Require(shape.head_dim >= 8 && shape.head_dim <= 256 && shape.head_dim % 8 == 0 &&
-              shape.head_dim == geometry.head_dim,
-          "EstimateLines: head_dim must be a multiple of 8 from 8 to 256");
-  Require(shape.kv_heads > 0 && shape.query_heads % shape.kv_heads == 0 &&
-              shape.kv_heads == geometry.kv_heads && layer >= 0 && layer < geometry.layers &&
-              q.cols == static_cast<std::int64_t>(shape.query_heads) * shape.head_dim,
-          "EstimateLines: heads, layer or the shape of q");
-  Require(
-      rows.rows >= 1 && rows.rows <= kBlockRows && rows.position >= 0 && rows.row_begin >= 0 &&
-          rows.row_begin + rows.rows <= q.rows &&
-          (keys + kPageTokens - 1) / kPageTokens <= static_cast<std::int64_t>(rows.pages.k.size()),
-      "EstimateLines: 1 to 64 rows with their pages");
+  CheckShapes("EstimateLines", q, shape, geometry, layer, rows);
+  Require(rows.rows <= kBlockRows, "EstimateLines: 1 to 64 rows");
   Require(heads.size() == scores.size(), "EstimateLines: as many scores as heads");
   for (std::size_t h = 0; h < heads.size(); ++h) {
     Require(heads[h] >= 0 && heads[h] < shape.query_heads &&

@@ -5,29 +5,18 @@
 
 #include <algorithm>
 
+#include "check_shapes.h"
+
 namespace longshadow::cpu {
 namespace {
 
 static_assert(kBlockRows == kBlockTokens, "a task is a query block");
 static_assert(sizeof(KeyRange) == 2 * sizeof(std::uint32_t), "kernels read ranges as numbers");
 
-void CheckShapes(ConstMatrixView q, const AttentionShape& shape, const KvGeometry& geometry,
-                 std::int32_t layer, const SequenceRows& rows, MatrixView out) {
-  Require(shape.head_dim >= 8 && shape.head_dim <= 256 && shape.head_dim % 8 == 0 &&
-              shape.head_dim == geometry.head_dim,
-          "SparseAttention: head_dim must be a multiple of 8 from 8 to 256");
-  Require(shape.kv_heads > 0 && shape.query_heads > 0 && shape.query_heads % shape.kv_heads == 0 &&
-              shape.kv_heads == geometry.kv_heads && layer >= 0 && layer < geometry.layers,
-          "SparseAttention: heads or layer");
-  const std::int64_t columns = static_cast<std::int64_t>(shape.query_heads) * shape.head_dim;
-  Require(q.cols == columns && out.cols == columns && q.rows == out.rows,
-          "SparseAttention: shapes of q and out");
-  Require(rows.rows > 0 && rows.position >= 0 && rows.row_begin >= 0 &&
-              rows.row_begin + rows.rows <= q.rows,
-          "SparseAttention: a row is missing");
+void CheckOutput(const ConstMatrixView& q, const SequenceRows& rows, const MatrixView& out) {
+  Require(q.cols == out.cols && q.rows == out.rows, "SparseAttention: shapes of q and out");
   const std::int64_t pages = (rows.position + rows.rows + kPageTokens - 1) / kPageTokens;
-  Require(pages <= static_cast<std::int64_t>(rows.pages.k.size()) &&
-              pages <= static_cast<std::int64_t>(rows.pages.v.size()),
+  Require(pages <= static_cast<std::int64_t>(rows.pages.v.size()),
           "SparseAttention: a page is missing");
 }
 
@@ -91,7 +80,8 @@ void SparseAttentionRunner::Run(ConstMatrixView q, const AttentionShape& shape,
                                 const KvGeometry& geometry, std::int32_t layer,
                                 const SequenceRows& rows, SparseSelection& selection,
                                 MatrixView out) {
-  CheckShapes(q, shape, geometry, layer, rows, out);
+  CheckShapes("SparseAttention", q, shape, geometry, layer, rows);
+  CheckOutput(q, rows, out);
   HostSelection& host = HostSelection::Of(selection);
   CheckIndex(host.index, rows.position, rows.rows, shape.query_heads);
   Plan(host.index, shape.query_heads);
