@@ -1,6 +1,7 @@
 // Candidate patterns tried beside dense chunks.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 #include <numeric>
 
@@ -104,11 +105,14 @@ class PatternTrials : public testing::TestWithParam<Case> {
     return result.errors[place] / static_cast<double>(result.rows);
   }
 
-  /// Of a row's relative error where the same keys are summed in another order: each sum of kTokens
-  /// terms within kTokens u of exact, or bf16's rounding of probabilities and output, with room for
-  /// outputs that are some ten times smaller than their terms.
+  /// Most mean relative error of a row's output where the same keys are summed in another order.
+  /// fp32: each sum of kTokens terms within kTokens u of exact, with room for outputs that are
+  /// smaller than their terms. bf16: a probability, the sum of probabilities and the output are
+  /// rounded in each run, each with a deviation of u / sqrt(3) of the output's; 3 deviations of
+  /// their sum, though a mean over hundreds of rows is hardly off by one.
   double Tolerance() const {
-    return GetParam().dtype == DType::kF32 ? 0x1p-24 * kTokens * 8 : 0x1p-8 * 16;
+    return GetParam().dtype == DType::kF32 ? 0x1p-24 * kTokens * 8
+                                           : 3 * 0x1p-8 * std::sqrt(2 * 3 / 3.0);
   }
 
   TemporaryFolder folder_;
@@ -141,7 +145,8 @@ TEST_P(PatternTrials, FindErrorsWhereFewKeysAreChosen) {
   const auto session = NewSession();
   const PatternTrialResult result = Try(*session, kTokens, kTiny);
   for (std::size_t place = 0; place < result.errors.size(); ++place) {
-    EXPECT_GT(Error(result, place), 0.05) << place << ": a fifth of the keys of flat attention";
+    EXPECT_GT(Error(result, place), 8 * Tolerance())
+        << place << ": a fifth of flat attention's keys";
     EXPECT_LT(Error(result, place), 10) << place;
     EXPECT_GT(result.attended_keys[place], 0);
     EXPECT_LT(result.attended_keys[place], CausalKeys(0, kTokens)) << place;
