@@ -71,6 +71,39 @@ TEST_P(SparseBudgetTest, FewerTilesThanTheForcedLinesCostLeaveExactlyThose) {
   }
 }
 
+TEST_P(SparseBudgetTest, TilesOfAnAShapeHoldForEveryQueryBlock) {
+  for (const Sequence& chunk : {Sequence{0, 300}, {4096, 200}, {7040, 65}}) {
+    const Batch b = MakeBatch(chunk);
+    for (const std::int64_t tiles : {1, 2, 3, 5, 16}) {
+      for (const std::int64_t columns : {0, 1, 64, 65, 400, 9000}) {
+        for (const std::int64_t distances : {1, 64, 65, 66, 129, 9000}) {
+          const HeadBudget budget{HeadPattern::kAShape, columns, distances, tiles};
+          EXPECT_LE(TilesOf(b, budget), tiles)
+              << tiles << " tiles, " << columns << " columns, " << distances << " distances";
+        }
+      }
+    }
+  }
+}
+
+TEST(SparseBudget, OfAnAShapeGoesToItsFirstKeysAndThenToTheNearest) {
+  const auto shape = [](std::int64_t columns, std::int64_t distances, std::int64_t tiles) {
+    const HeadSelection head =
+        AShapeSelection({HeadPattern::kAShape, columns, distances, tiles}, 100'000);
+    EXPECT_EQ(head.columns, First(std::ssize(head.columns)));
+    EXPECT_EQ(head.distances, First(std::ssize(head.distances)));
+    return std::pair{std::ssize(head.columns), std::ssize(head.distances)};
+  };
+  using Counts = std::pair<std::ptrdiff_t, std::ptrdiff_t>;
+  EXPECT_EQ(shape(128, 3968, 0), Counts(128, 3968));    // no limit
+  EXPECT_EQ(shape(128, 3968, 64), Counts(128, 3905));   // 2 + 62 tiles
+  EXPECT_EQ(shape(128, 3968, 65), Counts(128, 3968));   // all fit
+  EXPECT_EQ(shape(30, 4000, 5), Counts(30, 193));       // a started tile counts
+  EXPECT_EQ(shape(1024, 4096, 8), Counts(448, 1));      // first keys, and the own tile
+  EXPECT_EQ(shape(1024, 4096, 1), Counts(0, 1));        // the own tile is always seen
+  EXPECT_EQ(shape(10, 20, 1'000'000), Counts(10, 20));  // nothing is added
+}
+
 LONGSHADOW_ON_EVERY_BACKEND(SparseBudgetTest);
 
 }  // namespace
