@@ -8,11 +8,17 @@
 #include "longshadow/session_kv.h"
 #include "longshadow/sparse_selection.h"
 #include "longshadow/value_store.h"
+#include "test/native/engine_sparse_support.h"
 #include "test/native/model_test_support.h"
 
 namespace longshadow {
 namespace {
 
+using engine_sparse_test::Case;
+using engine_sparse_test::CausalKeys;
+using engine_sparse_test::kAll;
+using engine_sparse_test::kHeads;
+using engine_sparse_test::kHidden;
 using model_test::CodeOf;
 using model_test::OpenEngine;
 using model_test::RandomIds;
@@ -21,11 +27,7 @@ using model_test::TemporaryFolder;
 using model_test::WriteModel;
 
 constexpr std::int32_t kLayers = 2;
-constexpr std::int32_t kHeads = 4;
-constexpr std::int32_t kHidden = 48;
 constexpr std::int64_t kTokens = 1024;
-/// More than there are.
-constexpr std::int64_t kAll = 1 << 20;
 
 const std::vector<HeadBudget> kFull = {{HeadPattern::kDense, 0, 0, 0},
                                        {HeadPattern::kAShape, 0, kAll, 0},
@@ -34,24 +36,6 @@ const std::vector<HeadBudget> kFull = {{HeadPattern::kDense, 0, 0, 0},
 const std::vector<HeadBudget> kTiny = {{HeadPattern::kAShape, 8, 64, 0},
                                        {HeadPattern::kVerticalSlash, 40, 120, 4},
                                        {HeadPattern::kBlockSparse, 0, 0, 3}};
-
-struct Case {
-  std::string device;
-  DType dtype;
-};
-
-void PrintTo(const Case& test_case, std::ostream* out) {
-  *out << test_case.device << (test_case.dtype == DType::kF32 ? " fp32" : " bf16");
-}
-
-/// Keys that the blocks of rows [begin, end) see of one dense head.
-std::int64_t CausalKeys(std::int64_t begin, std::int64_t end) {
-  std::int64_t keys = 0;
-  for (std::int64_t at = begin; at < end; at += kBlockTokens) {
-    keys += std::min(at + kBlockTokens, end);
-  }
-  return keys;
-}
 
 class PatternTrials : public testing::TestWithParam<Case> {
  protected:
