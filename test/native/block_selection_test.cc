@@ -48,14 +48,6 @@ TEST(LargestBlocks, AreThoseOfASortWithTheSinkAndTheDiagonal) {
   }
 }
 
-TEST(LargestBlocks, AreAHundredWhereNoNumberIsGiven) {
-  Random random;
-  const ChunkBlocks chunk{300 * kBlockTokens, 70};
-  const HeadSelection head = LargestBlocks(chunk, RowsOf(DrawScores(random, chunk)), 0);
-  EXPECT_EQ(BlocksOf(head, 0).size(), 100U);
-  EXPECT_EQ(BlocksOf(head, 1).size(), 100U);
-}
-
 TEST(LargestBlocks, FindABlockThatStandsOut) {
   Random random;
   const ChunkBlocks chunk{40 * kBlockTokens, 5 * kBlockTokens};

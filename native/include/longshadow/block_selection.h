@@ -17,9 +17,6 @@
 /// all, so that one estimate (Backend::EstimateLines) serves every pattern.
 namespace longshadow {
 
-/// Key blocks of a query block where a kBlockSparse head names no number (MInference's).
-inline constexpr std::int64_t kDefaultBlockTiles = 100;
-
 /// Rows of a chunk in query blocks. Both numbers of blocks count from 0: key blocks from key 0 on,
 /// query blocks from the chunk's first row on.
 struct ChunkBlocks {
@@ -39,9 +36,9 @@ using VisitBlockRow = std::function<void(std::int64_t i, std::span<const float> 
 /// needs more than a few rows at a time.
 using BlockRows = std::function<void(const VisitBlockRow& visit)>;
 
-/// kBlockSparse: of each query block, the `tiles` key blocks (0: kDefaultBlockTiles) of largest
-/// score; block 0 and the query block's own are among them (its own alone where tiles is 1).
-/// A head that has a NaN score is dense.
+/// kBlockSparse: of each query block, the `tiles` key blocks (at least 1) of largest score; block 0
+/// and the query block's own are among them (its own alone where tiles is 1). A head that has a NaN
+/// score is dense.
 HeadSelection LargestBlocks(const ChunkBlocks& chunk, const BlockRows& scores, std::int64_t tiles);
 
 /// What the estimate's rows say of a head, summed over blocks of 64 and over the rows.

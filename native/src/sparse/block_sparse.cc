@@ -52,8 +52,7 @@ void AppendBlocks(HeadSelection& head, std::span<const std::uint32_t> blocks) {
 
 HeadSelection LargestBlocks(const ChunkBlocks& chunk, const BlockRows& scores, std::int64_t tiles) {
   HeadSelection head = NoBlocks();
-  const std::int64_t most = tiles > 0 ? tiles : kDefaultBlockTiles;
-  head.blocks.reserve(static_cast<std::size_t>(chunk.Queries() * std::min(most, chunk.Keys())));
+  head.blocks.reserve(static_cast<std::size_t>(chunk.Queries() * std::min(tiles, chunk.Keys())));
   bool nan = false;
   std::vector<std::uint32_t> blocks;
   scores([&](std::int64_t, std::span<const float> row) {
@@ -61,7 +60,7 @@ HeadSelection LargestBlocks(const ChunkBlocks& chunk, const BlockRows& scores, s
     if (nan) return;
     blocks.resize(row.size());
     std::iota(blocks.begin(), blocks.end(), 0U);
-    KeepLargest(blocks, row, most);
+    KeepLargest(blocks, row, tiles);
     AppendBlocks(head, blocks);
   });
   return nan ? HeadSelection{} : head;
