@@ -1,5 +1,3 @@
-import { randomBytes } from 'node:crypto';
-
 /** The parts of a W3C traceparent (version 00), lower-case hex. */
 export interface TraceContext {
   /** 32 hex digits, not all zero. */
@@ -24,14 +22,4 @@ export function parseTraceparent(header: string | null | undefined): TraceContex
 
 export function formatTraceparent(context: TraceContext): string {
   return `00-${context.traceId}-${context.spanId}-${context.sampled ? '01' : '00'}`;
-}
-
-/** A new span in the parent's trace, or in a new trace when there is no valid parent. */
-export function childTraceparent(parent: string | null): string {
-  const context = parseTraceparent(parent);
-  return formatTraceparent({
-    traceId: context?.traceId ?? randomBytes(16).toString('hex'),
-    spanId: randomBytes(8).toString('hex'),
-    sampled: context?.sampled ?? true,
-  });
 }

@@ -93,13 +93,3 @@ export function choiceSetting<T extends string>(
     return found;
   });
 }
-
-/** true/false, 1/0, yes/no, on/off. */
-export function booleanSetting(common: Common<boolean>): Setting<boolean> {
-  return setting(common, String, (text) => {
-    const lower = text.toLowerCase();
-    if (['true', '1', 'yes', 'on'].includes(lower)) return true;
-    if (['false', '0', 'no', 'off'].includes(lower)) return false;
-    throw new Error('want true or false');
-  });
-}

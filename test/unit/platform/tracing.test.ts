@@ -1,10 +1,6 @@
 import assert from '../../support/assert.js';
 import { test } from 'node:test';
-import {
-  childTraceparent,
-  formatTraceparent,
-  parseTraceparent,
-} from '../../../services/platform/tracing.js';
+import { formatTraceparent, parseTraceparent } from '../../../services/platform/tracing.js';
 
 const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
 const spanId = '00f067aa0ba902b7';
@@ -34,17 +30,3 @@ for (const header of bad) {
     assert.equal(parseTraceparent(header), null);
   });
 }
-
-test('a child keeps the trace and its sampling and has a span of its own', () => {
-  const child = parseTraceparent(childTraceparent(`00-${traceId}-${spanId}-00`));
-  assert.equal(child?.traceId, traceId);
-  assert.notEqual(child.spanId, spanId);
-  assert.equal(child.sampled, false);
-});
-
-test('a child of nothing starts a trace', () => {
-  const one = parseTraceparent(childTraceparent(null));
-  const two = parseTraceparent(childTraceparent('junk'));
-  assert.ok(one && two);
-  assert.notEqual(one.traceId, two.traceId);
-});

@@ -6,7 +6,6 @@ import {
   tlsFiles,
 } from '../../../../services/platform/config/common-settings.js';
 import {
-  booleanSetting,
   bytesSetting,
   choiceSetting,
   integerSetting,
@@ -38,7 +37,6 @@ const spec = defineSettings('worker', {
     choices: ['bf16', 'fp32'],
     description: 'dtype',
   }),
-  keep: booleanSetting({ env: 'KEEP', default: false, description: 'keep' }),
   redis: redisUrlSetting(),
   listen: addressSetting({ env: 'LISTEN', default: '127.0.0.1:0', description: 'address' }),
 });
@@ -53,19 +51,18 @@ test('unset and empty variables take their defaults', () => {
     threads: 2,
     storeBytes: 2 ** 30,
     dtype: 'bf16',
-    keep: false,
     redis: 'redis://127.0.0.1:6379/0',
     listen: '127.0.0.1:0',
   });
 });
 
 test('values are parsed to their types', () => {
-  const env = { ...needed, THREADS: '8', STORE: '1.5 GiB', DTYPE: 'fp32', KEEP: 'yes', LABEL: 'x' };
+  const env = { ...needed, THREADS: '8', STORE: '1.5 GiB', DTYPE: 'fp32', LABEL: 'x' };
   const settings = parseSettings(spec, env);
-  const { threads, storeBytes, dtype, keep, label } = settings;
+  const { threads, storeBytes, dtype, label } = settings;
   assert.deepEqual(
-    { threads, storeBytes, dtype, keep, label },
-    { threads: 8, storeBytes: 1.5 * 2 ** 30, dtype: 'fp32', keep: true, label: 'x' },
+    { threads, storeBytes, dtype, label },
+    { threads: 8, storeBytes: 1.5 * 2 ** 30, dtype: 'fp32', label: 'x' },
   );
 });
 
@@ -74,7 +71,6 @@ test('every bad variable is named at once, and a password is not shown', () => {
     THREADS: '65',
     STORE: '12GB',
     DTYPE: 'int4',
-    KEEP: 'maybe',
     REDIS_URL: 'http://user:secret@h',
     LISTEN: 'nowhere',
   };
