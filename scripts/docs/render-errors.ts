@@ -136,11 +136,16 @@ export function renderErrors(): string {
 
 # Errors
 
-Every refusal and failure has one code of this closed list. A call that fails ends with a gRPC
-status whose message is \`CODE: what is wrong and what to change\`; a session that fails after it was
-accepted also gets a last event with the same code. Where a program can act on more, the
+Every refusal and failure of a service has one code of this closed list. A call that fails ends with
+a gRPC status whose message is \`CODE: what is wrong and what to change\`; a session that fails after
+it was accepted also gets a last event with the same code. Where a program can act on more, the
 \`grpc-status-details-bin\` trailer holds a \`google.rpc.Status\` with \`BadRequest\` (which field),
 \`RetryInfo\` (when) or \`QuotaFailure\` (which limit).
+
+What gRPC itself ends has the text of a gRPC library and no code: a connection or TLS handshake that
+fails (\`UNAVAILABLE\`), a call's own deadline, a method that the service does not have
+(\`UNIMPLEMENTED\`), bytes that are no message of the method (\`INTERNAL\`), and a message over a limit
+that a client sets itself. \`longshadow\` shows those with the code that comes nearest.
 
 Only \`UNAVAILABLE\` promises that the same call may safely be sent again.
 

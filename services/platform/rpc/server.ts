@@ -13,6 +13,7 @@ import {
   type ListenAddress,
 } from './listen-address.js';
 import type { HostedService } from './load-service.js';
+import { nameSizeRefusals } from './name-size-refusals.js';
 import { serverCredentials } from './tls.js';
 
 export interface ServerSpec {
@@ -35,7 +36,7 @@ export interface RunningServer {
 
 /**
  * Starts a gRPC server with health and reflection beside the services. A request over the message
- * limit ends in RESOURCE_EXHAUSTED before the handler sees it.
+ * limit ends in MESSAGE_TOO_LARGE before the handler sees it.
  *
  * @throws ServingError BAD_REQUEST: a bad address, an address in use, TLS files that do not work,
  *   or a non-loopback address without mutual TLS
@@ -43,7 +44,10 @@ export interface RunningServer {
 export async function startServer(spec: ServerSpec): Promise<RunningServer> {
   const listen = checkedAddress(spec.address, spec.tls);
   const credentials = serverCredentials(spec.tls);
-  const server = new Server(serverOptions(spec.limits ?? DEFAULT_MESSAGE_LIMITS));
+  const server = new Server({
+    ...serverOptions(spec.limits ?? DEFAULT_MESSAGE_LIMITS),
+    interceptors: [nameSizeRefusals],
+  });
   for (const { definition, implementation } of spec.services) {
     server.addService(definition.service, implementation);
   }

@@ -84,19 +84,20 @@ test('a call to a server that is not there is the error that the caller names', 
   client.close();
 });
 
-test('a request over the limit is RESOURCE_EXHAUSTED and the server lives on', async () => {
+test('a request over the limit is refused with what to change, and the server lives on', async () => {
   const limits = { maxReceiveBytes: 2 ** 26, maxSendBytes: 2 ** 26 };
   const client = makeClient('router', server.address, null, limits);
   const request = { model: 'x'.repeat(17 * 2 ** 20) };
   await assert.rejects(unaryCall(client, 'countTokens', request, { timeoutMs: 10_000 }), {
     code: 'MESSAGE_TOO_LARGE',
+    message: /larger than max .* 16777216\): send it as several smaller ones$/,
   });
   const answer = await unaryCall(client, 'getStatus', {}, { timeoutMs: 5_000 });
   assert.ok(answer);
   client.close();
 });
 
-test('a reply over the limit is RESOURCE_EXHAUSTED', async () => {
+test('a reply over the limit is refused with what to change', async () => {
   const big = hostRouter({
     listModels: async () => Promise.resolve({ models: [{ name: 'x'.repeat(17 * 2 ** 20) }] }),
   });
@@ -104,6 +105,7 @@ test('a reply over the limit is RESOURCE_EXHAUSTED', async () => {
   const client = makeClient('router', other.address, null);
   await assert.rejects(unaryCall(client, 'listModels', {}, { timeoutMs: 10_000 }), {
     code: 'MESSAGE_TOO_LARGE',
+    message: /larger than max .*: ask for less in one call$/,
   });
   client.close();
   await other.close(0);
