@@ -50,11 +50,7 @@ export async function assembleDecode(
 ): Promise<DecodeParts> {
   const { host } = outside;
   const publisher = makePublisher(outside, () => sessions);
-  const eosTokenIds = await generationEosTokenIds(settings.modelDir);
-  const endRules: EndRules = {
-    eosTokenIds: new Set([...host.info.eosTokenIds, ...eosTokenIds]),
-    maxPositions: host.info.maxPositions,
-  };
+  const endRules = await endRulesOf(settings, host);
   /** As they were when the last step ended: while one runs, only one of them counts it. */
   let stepCounts = { decodeCalls: 0, decodeSteps: 0 };
   const stepEnded = (): void => {
@@ -96,6 +92,14 @@ export async function assembleDecode(
     }),
   };
   return { loop, publisher, sessions, operations };
+}
+
+async function endRulesOf({ modelDir }: DecodeSettings, { info }: EngineHost): Promise<EndRules> {
+  const eosTokenIds = await generationEosTokenIds(modelDir);
+  return {
+    eosTokenIds: new Set([...info.eosTokenIds, ...eosTokenIds]),
+    maxPositions: info.maxPositions,
+  };
 }
 
 function makePublisher(

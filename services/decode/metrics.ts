@@ -27,11 +27,7 @@ export interface DecodeMetrics {
 
 /** Every series is there from the start. */
 export function decodeMetrics(registry: Registry, model: string): DecodeMetrics {
-  const batched = new Counter({
-    name: 'longshadow_decode_batched_sessions_total',
-    help: 'Sessions over all decode steps; divided by the steps, the mean batch',
-    registers: [registry],
-  });
+  const { batched, replayed, handedBack } = makeCounters(registry);
   const tokenGap = interTokenSeconds(registry);
   const stepSeconds = decodeStepSeconds(registry);
   const generatedTokens = generatedTokensTotal(registry);
@@ -39,17 +35,6 @@ export function decodeMetrics(registry: Registry, model: string): DecodeMetrics 
   const dataLoss = dataLossTotal(registry);
   const cancelToFree = cancelToFreeSeconds(registry);
   const openSessions = sessionsGauge(registry);
-  const replayed = new Counter({
-    name: 'longshadow_replayed_tokens_total',
-    help: 'Tokens that were run again for sessions that another attempt had decoded',
-    registers: [registry],
-  });
-  const handedBack = new Counter({
-    name: 'longshadow_turns_handed_back_total',
-    help: 'Turns that this decode gave back, to be run elsewhere, by reason',
-    labelNames: ['code'],
-    registers: [registry],
-  });
   return {
     stepRan({ sessions, tokens, seconds }) {
       stepSeconds.observe(seconds);
@@ -79,5 +64,28 @@ export function decodeMetrics(registry: Registry, model: string): DecodeMetrics 
     holds(sessions) {
       openSessions.set({ state: 'open' }, sessions);
     },
+  };
+}
+
+/** Series that only a decode has. */
+function makeCounters(registry: Registry) {
+  const registers = [registry];
+  return {
+    batched: new Counter({
+      name: 'longshadow_decode_batched_sessions_total',
+      help: 'Sessions over all decode steps; divided by the steps, the mean batch',
+      registers,
+    }),
+    replayed: new Counter({
+      name: 'longshadow_replayed_tokens_total',
+      help: 'Tokens that were run again for sessions that another attempt had decoded',
+      registers,
+    }),
+    handedBack: new Counter({
+      name: 'longshadow_turns_handed_back_total',
+      help: 'Turns that this decode gave back, to be run elsewhere, by reason',
+      labelNames: ['code'],
+      registers,
+    }),
   };
 }

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import type { Registry } from 'prom-client';
 import { tlsFiles } from '../platform/config/common-settings.js';
 import { type Log, makeLog } from '../platform/log.js';
 import { makeMetrics, startMetricsServer } from '../platform/metrics.js';
@@ -11,6 +12,7 @@ import {
 import { openApiKeys } from './auth/open-api-keys.js';
 import { closeUnusedRegularly } from './close-unused.js';
 import type { RouterSettings } from './config.js';
+import type { DriveDeps } from './drive/drive-deps.js';
 import { Driver } from './drive/driver.js';
 import { FleetView } from './drive/fleet-view.js';
 import { BullPrefillQueues } from './drive/prefill-queues.js';
@@ -40,16 +42,11 @@ export async function runRouter(
   const peers = openPeers(settings, store, log);
   const { workers, decodes, queues, fleet } = peers;
   const driverId = `router-${randomBytes(4).toString('hex')}`;
-  const driver = new Driver(
-    {
-      ...{ store, fleet, queues, workers, decodes, driverId, log, policyDefaults },
-      nowUnixMs: () => Date.now(),
-      metrics: makeDriveMetrics(metrics),
-      recoveryMs: settings.recoveryMs,
-    },
+  const driver = makeDriver(
     settings,
+    { store, fleet, queues, workers, decodes, driverId, log, policyDefaults },
+    metrics,
   );
-  exposeSessions(metrics, () => driver.states());
   const clients = [workers, decodes];
   const stopSweeping = closeUnusedRegularly({ fleet, driver, queues, clients }, log);
   const { defaultMaxPromptTokens, uploadIdleMs } = settings;
@@ -61,12 +58,8 @@ export async function runRouter(
     },
     { log, metrics, authenticate: apiKeys?.authenticate },
   );
-  const server = await startServer({
-    address: settings.listenAddress,
-    tls: tlsFiles(settings),
-    services: [service],
-    log,
-  });
+  const { listenAddress: address } = settings;
+  const server = await startServer({ address, tls: tlsFiles(settings), services: [service], log });
   const metricsServer = await startMetricsServer(settings.metricsAddress, metrics);
   log.info(
     { address: server.address, metrics: metricsServer.address, driverId, models: models.names },
@@ -85,6 +78,22 @@ export async function runRouter(
   await peers.close();
   await metricsServer.close();
   await store.close();
+}
+
+/** What drives sessions, and counts what it does. */
+function makeDriver(
+  settings: RouterSettings,
+  parts: Omit<DriveDeps, 'nowUnixMs' | 'metrics' | 'recoveryMs'>,
+  registry: Registry,
+): Driver {
+  const metrics = makeDriveMetrics(registry);
+  const { recoveryMs } = settings;
+  const driver = new Driver(
+    { ...parts, metrics, recoveryMs, nowUnixMs: () => Date.now() },
+    settings,
+  );
+  exposeSessions(registry, () => driver.states());
+  return driver;
 }
 
 /** Ways to the rest of the cluster. */

@@ -1,10 +1,11 @@
+import type { Registry } from 'prom-client';
 import { valueStoreFreeBytes, valueStoreStatus } from '../../native/ts/index.js';
 import { aborted } from '../engine-host/aborted.js';
 import { storeCapacity, storeWarning } from '../engine-host/check-store-size.js';
 import { describeMember, type EngineHost, openEngineHost } from '../engine-host/engine-host.js';
 import { watchOverSessions } from '../engine-host/free-over-sessions.js';
 import { type Heartbeat, startHeartbeat } from '../engine-host/heartbeat.js';
-import { serveMember } from '../engine-host/serve-member.js';
+import { type ServedMember, serveMember } from '../engine-host/serve-member.js';
 import type { Log } from '../platform/log.js';
 import { makeMetrics } from '../platform/metrics.js';
 import { loadPatterns } from '../platform/patterns/load-patterns.js';
@@ -52,11 +53,7 @@ export async function runWorker(
   };
   const registry = makeMetrics('worker');
   const parts = assembleWorker(host, patterns, store, registry, onError);
-  const hosted = {
-    definition: loadService('worker'),
-    implementation: workerService(parts.operations, { log, metrics: registry }),
-  };
-  const served = await serveMember(settings, hosted, registry, log);
+  const served = await serve(settings, parts, registry, log);
   const queue = await startQueue(settings, host, store, parts, onError);
   const queueDepth = watchQueueDepth(settings.redisUrl, host.memberId, parts.metrics.queued);
   const overSessions = watchOverSessions(overPrefills(parts.sessions, { records, onError }));
@@ -95,6 +92,19 @@ function fileLog(log: Log): Pick<StoreSweepOptions, 'onRemoved' | 'onDoubt'> {
       log.warn({ err: error, sessionId }, 'kept the files of a session that cannot be judged');
     },
   };
+}
+
+function serve(
+  settings: WorkerSettings,
+  { operations }: WorkerParts,
+  metrics: Registry,
+  log: Log,
+): Promise<ServedMember> {
+  const hosted = {
+    definition: loadService('worker'),
+    implementation: workerService(operations, { log, metrics }),
+  };
+  return serveMember(settings, hosted, metrics, log);
 }
 
 function startQueue(

@@ -60,11 +60,7 @@ export function openCallContext(call: AnyServerCall): {
   const cancel = (why: CancelReason): void => {
     if (!open || reason !== null) return;
     reason = why;
-    aborter.abort(
-      why === 'client'
-        ? new ServingError('CANCELLED', 'the client cancelled the call or is gone')
-        : new ServingError('DEADLINE_EXCEEDED', "the call's deadline has passed"),
-    );
+    aborter.abort(errorOf(why));
   };
   // Our own timer: grpc-js announces a passed deadline only once the client has read all that was
   // sent, which a client that stands still never does.
@@ -80,23 +76,17 @@ export function openCallContext(call: AnyServerCall): {
       ).unref();
   };
   call.on('cancelled', () => {
-    cancel(
-      deadlineUnixMs !== null && Date.now() >= deadlineUnixMs - DEADLINE_SLACK_MS
-        ? 'deadline'
-        : 'client',
-    );
+    cancel(isDue(deadlineUnixMs) ? 'deadline' : 'client');
   });
   if (call.cancelled) cancel('client');
   else if (deadlineUnixMs !== null) armDeadline(deadlineUnixMs);
 
-  const [header] = call.metadata.get('traceparent');
-  const trace = parseTraceparent(header?.toString());
   return {
     context: {
       signal: aborter.signal,
       cancelReason: () => reason,
       deadlineUnixMs,
-      traceparent: trace === null ? null : formatTraceparent(trace),
+      traceparent: traceparentOf(call),
       peer: call.getPeer(),
       method: call.getPath(),
       tenant: null,
@@ -106,6 +96,23 @@ export function openCallContext(call: AnyServerCall): {
       if (timer !== null) clearTimeout(timer);
     },
   };
+}
+
+function errorOf(reason: CancelReason): ServingError {
+  return reason === 'client'
+    ? new ServingError('CANCELLED', 'the client cancelled the call or is gone')
+    : new ServingError('DEADLINE_EXCEEDED', "the call's deadline has passed");
+}
+
+/** Whether a cancellation now stands for a deadline's end. */
+function isDue(deadlineUnixMs: number | null): boolean {
+  return deadlineUnixMs !== null && Date.now() >= deadlineUnixMs - DEADLINE_SLACK_MS;
+}
+
+function traceparentOf(call: AnyServerCall): string | null {
+  const [header] = call.metadata.get('traceparent');
+  const trace = parseTraceparent(header?.toString());
+  return trace === null ? null : formatTraceparent(trace);
 }
 
 function deadlineOf(call: AnyServerCall): number | null {

@@ -15,19 +15,7 @@ import { ENDED_MS } from './scripts/script.js';
 /** Session records and leases on Redis. */
 export function makeSessionRecords(redis: Redis): SessionRecords {
   return {
-    create: async (record, driverId) => {
-      const keys = sessionKeys(record.sessionId);
-      const stored = { ...record, schemaVersion: SESSION_SCHEMA_VERSION, revision: 1 };
-      const created = await runScript(
-        redis,
-        'createSession',
-        ...[keys.record, keys.lease, ACTIVE_SESSIONS_KEY],
-        ...[JSON.stringify(stored), record.epoch, record.attempt, endedFlag(record)],
-        ...[checkedName('driver id', driverId), LEASE_MS, record.sessionId],
-      );
-      if (created === 1) return;
-      throw new ServingError('SESSION_BUSY', `session ${record.sessionId} exists already`);
-    },
+    create: async (record, driverId) => create(redis, record, driverId),
 
     load: async (sessionId) => {
       const json = await answered(redis.hget(sessionKeys(sessionId).record, 'record'));
@@ -74,6 +62,24 @@ export function makeSessionRecords(redis: Redis): SessionRecords {
       );
     },
   };
+}
+
+async function create(
+  redis: Redis,
+  record: Parameters<SessionRecords['create']>[0],
+  driverId: string,
+): Promise<void> {
+  const keys = sessionKeys(record.sessionId);
+  const stored = { ...record, schemaVersion: SESSION_SCHEMA_VERSION, revision: 1 };
+  const created = await runScript(
+    redis,
+    'createSession',
+    ...[keys.record, keys.lease, ACTIVE_SESSIONS_KEY],
+    ...[JSON.stringify(stored), record.epoch, record.attempt, endedFlag(record)],
+    ...[checkedName('driver id', driverId), LEASE_MS, record.sessionId],
+  );
+  if (created === 1) return;
+  throw new ServingError('SESSION_BUSY', `session ${record.sessionId} exists already`);
 }
 
 async function compareAndSet(

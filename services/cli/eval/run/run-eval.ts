@@ -1,5 +1,6 @@
 import { describeError } from '../../output/describe-error.js';
 import type { Routers } from '../../rpc/routers.js';
+import type { ServedModel } from '../../rpc/served-model.js';
 import { checkLengths, checkPolicies, chooseModel } from './check-cluster.js';
 import { checkTokenCount, checkTokenIds } from './check-tokenizer.js';
 import { EvalCluster } from './eval-cluster.js';
@@ -57,14 +58,7 @@ export async function runEval(
   const halves = await PromptHalves.load(model.name, directory);
   await checkTokenCount(routers, model.name, halves, directory);
   const { documentSources, ...about } = subject;
-  const plan: RunPlan = {
-    ...about,
-    generators: GENERATORS_VERSION,
-    model: model.name,
-    modelFingerprint: model.fingerprint,
-    tokenizerFingerprint: await tokenizerFingerprint(directory),
-    policies: options.policies,
-  };
+  const plan = await planOf(about, model, directory, options.policies);
   const folder = await RunFolder.open(options.out, plan);
   let total: number | null = null;
   try {
@@ -94,6 +88,22 @@ export async function runEval(
     const failure = signal.aborted ? error : sayHowToGoOn(error, folder, total);
     return { folder, total, failure };
   }
+}
+
+async function planOf(
+  about: Omit<EvalSubject, 'documentSources'>,
+  { name, fingerprint }: ServedModel,
+  tokenizerDirectory: string,
+  policies: readonly string[],
+): Promise<RunPlan> {
+  return {
+    ...about,
+    generators: GENERATORS_VERSION,
+    model: name,
+    modelFingerprint: fingerprint,
+    tokenizerFingerprint: await tokenizerFingerprint(tokenizerDirectory),
+    policies,
+  };
 }
 
 function sayHowToGoOn(error: Error, folder: RunFolder, total: number | null): Error {
