@@ -39,7 +39,7 @@ TEST(RowBlocks, CutEachSequenceByItsOwnRowsAndPackWholePieces) {
 }
 
 TEST(RowBlocks, AreSmallerWhereTheModelIsWide) {
-  EXPECT_EQ(RowsOfACall(2 * 512 * 2 * 1536), 512);      // the embedded model
+  EXPECT_EQ(RowsOfACall(2 * 384 * 2 * 1024), 512);      // the embedded model
   EXPECT_EQ(RowsOfACall(2 * 4096 * 2 * 14336), 128);    // 8B: gate and up, 30 GFLOP in all
   EXPECT_EQ(RowsOfACall(2LL * 4096 * 128256), 64);      // 8B: the head, 67 GFLOP
   EXPECT_EQ(RowsOfACall(2LL * 16384 * 2 * 53248), 64);  // 405B: never fewer

@@ -147,9 +147,10 @@ function sparseChunk(
   return { ...range, attentionMicros, engineMicros, wallMicros: engineMicros };
 }
 
-test("the embedded model's own chunk times are foretold after a tenth", () => {
+test('chunk times of a real prefill are foretold after a tenth', () => {
   // Attention of each chunk of a run of 32,768 tokens on 2 cores, in milliseconds, scaled to 2,000
-  // for the rest of the chunk, which is the same work in each: other programs ran beside it.
+  // for the rest of the chunk, which is the same work in each: other programs ran beside it. The
+  // model had hidden size 512, 6 layers, 8 query and 2 kv heads of 64.
   const measured = [
     912, 2231, 3638, 5618, 6490, 8498, 8867, 8542, 12447, 13446, 14688, 17073, 17669, 18546, 20864,
     20785,
