@@ -7,6 +7,7 @@
  */
 import { pathToFileURL } from 'node:url';
 import { buildSteps } from './lib/build-steps.mjs';
+import { runSteps } from './lib/run-steps.mjs';
 import { Stop, main } from './lib/run.mjs';
 
 const OLDEST_NODE = [20, 17];
@@ -17,18 +18,8 @@ const OLDEST_NODE = [20, 17];
  * @throws Stop if a step fails, with what to do
  */
 export async function bootstrap({ tests = false, quiet = false } = {}) {
-  const say = quiet ? console.error : console.log;
   requireNode();
-  for (const step of buildSteps({ tests })) {
-    const start = performance.now();
-    const isDone = step.isDone();
-    if (isDone && quiet) continue;
-    if (!isDone) await step.run();
-    const seconds = ((performance.now() - start) / 1000).toFixed(1);
-    say(
-      `  ${step.name.padEnd(18)}${isDone ? 'up to date' : 'done'.padEnd(10)}${seconds.padStart(8)} s`,
-    );
-  }
+  await runSteps(buildSteps({ tests }), { say: quiet ? console.error : console.log, quiet });
 }
 
 function requireNode() {

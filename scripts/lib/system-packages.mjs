@@ -43,13 +43,16 @@ export function missingSystemPackages({ tests }) {
   return needs.filter((need) => !need.isThere()).map((need) => need.debianPackage);
 }
 
+/** Whether packages can be installed without a question: as root, with apt. */
+const mayInstallPackages = () => process.getuid?.() === 0 && program('apt-get')();
+
 /**
- * Installs the packages where that needs no questions: as root, with apt.
+ * Installs the packages, where `mayInstall`.
  * @throws Stop with the command to type, elsewhere
  */
-export async function installSystemPackages(packages) {
+export async function installSystemPackages(packages, mayInstall = mayInstallPackages()) {
   const install = ['install', '-y', '--no-install-recommends', ...packages];
-  if (process.getuid?.() !== 0 || !program('apt-get')()) {
+  if (!mayInstall) {
     throw new Stop(
       `Longshadow needs these Debian packages: ${packages.join(' ')}\nInstall them, then run this again:\n\n` +
         `  sudo apt-get update && sudo apt-get ${install.join(' ')}\n`,
