@@ -72,6 +72,7 @@ TEST_P(SparseRefusalTest, OfAnIndexThatLeadsPastItsQueryBlocks) {
   ExpectRefused("an empty range", [](SparseIndex& i) { i.ranges[0].end = i.ranges[0].begin; });
   ExpectRefused("a range that descends", [](SparseIndex& i) { i.ranges[0] = {400, 300}; });
   ExpectRefused("a column in its block", [](SparseIndex& i) { i.columns[1] = 512; });
+  ExpectRefused("a first column out of order", [](SparseIndex& i) { i.columns[0] = 0xffffffffU; });
   ExpectRefused("a column far away", [](SparseIndex& i) { i.columns.back() = 0xffffffffU; });
 }
 

@@ -42,8 +42,8 @@ void CheckIndex(const SparseIndex& index, std::int64_t position, std::int64_t ro
       Refuse("a range of entry " + std::to_string(entry) +
              " is empty or ends behind its query block");
     }
-    const std::int64_t columns_end = index.column_offsets[entry + 1];
-    if (index.column_offsets[entry] < columns_end && index.columns[columns_end - 1] >= first) {
+    for (std::int64_t i = index.column_offsets[entry]; i < index.column_offsets[entry + 1]; ++i) {
+      if (index.columns[i] < first) continue;
       Refuse("a column of entry " + std::to_string(entry) + " is not before its query block");
     }
   }

@@ -18,7 +18,8 @@ export async function benchPromptIds(
   const encoder = new FragmentEncoder(tokenizer, null);
   const book = readBook();
   const ids: number[] = [...tokenizer.prefixIds];
-  for (let at = 0; ids.length < tokens; at = (at + PIECE_CHARACTERS) % book.length) {
+  for (let at = 0; ids.length < tokens; at += PIECE_CHARACTERS) {
+    if (at >= book.length) at = 0;
     stop?.throwIfAborted();
     ids.push(...(await encoder.appendText(book.slice(at, at + PIECE_CHARACTERS))));
   }

@@ -134,7 +134,7 @@ function draw(call: ShowCall, shown: ShownHead, tiles: AttendedTiles): string {
 /** `vertical-slash 1000, 6096 at 64 tiles` */
 export function describePattern({ pattern, columns, distances, tiles }: HeadPattern): string {
   const lines = pattern === 'block-sparse' ? '' : ` ${String(columns)}, ${String(distances)}`;
-  return `${pattern}${lines}${pattern === 'a-shape' ? '' : ` at ${String(tiles)} tiles`}`;
+  return `${pattern}${lines} at ${String(tiles)} tiles`;
 }
 
 function refuseHead(flag: string, value: number, count: number): void {
