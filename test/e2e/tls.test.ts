@@ -1,11 +1,12 @@
 import assert from '../support/assert.js';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
+import { ChannelCredentials, Client, status } from '@grpc/grpc-js';
 import { ThrowawayCa, tlsEnvironment } from '../../services/cli/cluster/throwaway-ca.js';
 import type { TlsFiles } from '../../services/platform/config/common-settings.js';
 import { makeClient, unaryCall } from '../../services/platform/rpc/client.js';
@@ -95,6 +96,33 @@ for (const role of ROLES) {
     for (const [what, files] of refused) {
       assert.equal(await answerOf(role, address, files), 'NO_WORKER', what);
     }
+  });
+}
+
+/** What a client of TLS gets that trusts our authority; null: an answer. */
+async function healthOf(address: string, own: [] | [Buffer, Buffer]): Promise<status | null> {
+  const authority = readFileSync(tls.caPath ?? '');
+  const client = new Client(address, ChannelCredentials.createSsl(authority, ...own));
+  const asIs = (bytes: Buffer): Buffer => bytes;
+  const options = { deadline: Date.now() + 10_000 };
+  try {
+    return await new Promise((settle) => {
+      const check = '/grpc.health.v1.Health/Check';
+      client.makeUnaryRequest(check, asIs, asIs, Buffer.alloc(0), options, (error) => {
+        settle(error?.code ?? null);
+      });
+    });
+  } finally {
+    client.close();
+  }
+}
+
+for (const role of ROLES) {
+  test(`the ${role} refuses a client that shows no certificate`, async () => {
+    const address = addressOf(cluster, role);
+    assert.equal(await healthOf(address, []), status.UNAVAILABLE);
+    const own: [Buffer, Buffer] = [readFileSync(tls.keyPath), readFileSync(tls.certPath)];
+    assert.equal(await healthOf(address, own), null, 'it is served with one');
   });
 }
 
