@@ -174,6 +174,12 @@ const BAD_CALLS: readonly BadCall[] = [
     details: /^POLICY_NOT_AVAILABLE: .*shadowkv.*full/s,
   },
   {
+    what: 'the locret cache',
+    header: { cachePolicy: 'CACHE_POLICY_LOCRET' },
+    code: status.UNIMPLEMENTED,
+    details: /^POLICY_NOT_AVAILABLE: .*locret.*full/s,
+  },
+  {
     what: 'a prompt_logprobs range that is empty',
     header: { promptLogprobs: [{ beginToken: 5, endToken: 5 }] },
     code: status.INVALID_ARGUMENT,
@@ -255,7 +261,10 @@ test('a message over the limit is refused by the router, whatever its sender all
   const careless = makeClient('router', cluster.address, null, most);
   const part = { text: Buffer.alloc(64 * 2 ** 20, 'a') };
   const call = exchange(careless, [header({}), { part }]);
-  await assert.rejects(call, { code: status.RESOURCE_EXHAUSTED, details: /larger than max/ });
+  await assert.rejects(call, {
+    code: status.RESOURCE_EXHAUSTED,
+    details: /^MESSAGE_TOO_LARGE: .*larger than max.*: send it as several smaller ones$/,
+  });
   careless.close();
 });
 
