@@ -10,7 +10,7 @@ import { ROOT } from './lib/root.mjs';
 import { main, runAloud } from './lib/run.mjs';
 
 const HELP = `npm run bench:native                 all cases
-npm run bench:native -- matmul       some: matmul, prefill, sparse, blocks, estimate or decode
+npm run bench:native -- matmul       some: matmul, prefill, sparse, blocks, decode, estimate
 docs/benchmarks.md says what the JSON lines mean.`;
 
 await main(async () => {

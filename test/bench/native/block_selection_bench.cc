@@ -9,12 +9,14 @@
 #include <random>
 #include <vector>
 
+#include "test/bench/native/embedded_model.h"
+
 namespace longshadow::bench {
 namespace {
 
-constexpr std::int32_t kQueryHeads = 8;
-constexpr std::int32_t kKvHeads = 2;
-constexpr std::int32_t kHeadDim = 64;
+using embedded_model::kHeadDim;
+using embedded_model::kKvHeads;
+using embedded_model::kQueryHeads;
 constexpr std::int64_t kRows = 16384;
 constexpr std::int64_t kHeavyBlock = 50;
 

@@ -14,14 +14,15 @@
 #include <vector>
 
 #include "longshadow/sparse_selection.h"
+#include "test/bench/native/embedded_model.h"
 #include "test/bench/native/random_cache.h"
 
 namespace longshadow::bench {
 namespace {
 
-constexpr std::int32_t kHeads = 4;
-constexpr std::int32_t kKvHeads = 2;
-constexpr std::int32_t kHeadDim = 64;
+using embedded_model::kHeadDim;
+using embedded_model::kKvHeads;
+constexpr std::int32_t kHeads = embedded_model::kQueryHeads;
 constexpr std::int64_t kColumns = static_cast<std::int64_t>(kHeads) * kHeadDim;
 constexpr std::int64_t kChunk = 8192;
 constexpr HeadBudget kBudget{HeadPattern::kVerticalSlash, 1000, 6096, 64};

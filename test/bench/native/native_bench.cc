@@ -3,8 +3,8 @@
 // kernels count. `best_ratio` is of the best kernel: what is left of it on a machine that others
 // use.
 //
-//   npm run bench:native                                  all cases
-//   ... -- matmul | prefill | sparse | decode | estimate  some of them
+//   npm run bench:native                   all cases
+//   npm run bench:native -- CASE...        some of them, by the names of kCases
 #include <sched.h>
 
 #include <algorithm>
@@ -12,11 +12,15 @@
 #include <cstdio>
 #include <functional>
 #include <random>
+#include <span>
+#include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "longshadow/backend.h"
 #include "test/bench/native/block_selection_bench.h"
+#include "test/bench/native/embedded_model.h"
 #include "test/bench/native/estimate_bench.h"
 #include "test/bench/native/peaks.h"
 #include "test/bench/native/random_cache.h"
@@ -137,11 +141,14 @@ void Bench::MatMuls() {
     const char* name;
     std::int64_t out, in;
   };
-  constexpr Shape kShapes[] = {{"qkv", 768, 512},
-                               {"o", 512, 512},
-                               {"gate_up", 2560, 512},
-                               {"down", 512, 1280},
-                               {"lm_head", 4096, 512}};
+  using namespace embedded_model;
+  constexpr std::int64_t kQueryWidth = std::int64_t{kQueryHeads} * kHeadDim;
+  constexpr std::int64_t kQkvWidth = kQueryWidth + std::int64_t{2} * kKvHeads * kHeadDim;
+  constexpr Shape kShapes[] = {{"qkv", kQkvWidth, kHidden},
+                               {"o", kHidden, kQueryWidth},
+                               {"gate_up", 2 * kFfn, kHidden},
+                               {"down", kHidden, kFfn},
+                               {"lm_head", kVocabulary, kHidden}};
   for (const std::int64_t rows : {512, 2048}) {
     double flops = 0;
     Measured all;
@@ -160,8 +167,9 @@ void Bench::MatMuls() {
   }
 }
 
-constexpr std::int32_t kQueryHeads = 8;
-constexpr std::int32_t kKvHeads = 2;
+/// Heads of the embedded model; their dimension is varied.
+using embedded_model::kKvHeads;
+using embedded_model::kQueryHeads;
 
 void Bench::Prefill(std::int32_t head_dim, std::int64_t keys) {
   const std::int64_t rows = 512;
@@ -234,19 +242,39 @@ void Bench::Decodes() {
   }
 }
 
+struct Case {
+  std::string_view name;
+  void (Bench::*run)();
+};
+constexpr Case kCases[] = {{"matmul", &Bench::MatMuls}, {"prefill", &Bench::Prefills},
+                           {"sparse", &Bench::Sparse},  {"blocks", &Bench::Blocks},
+                           {"decode", &Bench::Decodes}, {"estimate", &Bench::Estimates}};
+
+/// The cases of these names; all of them without a name. Throws for a name that is none.
+std::vector<Case> Choose(std::span<const char* const> names) {
+  std::vector<Case> chosen;
+  std::string known;
+  for (const Case& c : kCases) known += (known.empty() ? "" : ", ") + std::string(c.name);
+  for (const std::string_view name : names) {
+    const auto* const found = std::ranges::find(kCases, name, &Case::name);
+    if (found == std::end(kCases)) {
+      throw std::invalid_argument("there is no case \"" + std::string(name) + "\": want " + known);
+    }
+    chosen.push_back(*found);
+  }
+  if (names.empty()) chosen.assign(std::begin(kCases), std::end(kCases));
+  return chosen;
+}
+
 }  // namespace
 }  // namespace longshadow::bench
 
 int main(int argc, char** argv) {
-  const std::string wanted = argc > 1 ? argv[1] : "";
+  using namespace longshadow::bench;
   try {
-    longshadow::bench::Bench bench;
-    if (wanted.empty() || wanted == "matmul") bench.MatMuls();
-    if (wanted.empty() || wanted == "prefill") bench.Prefills();
-    if (wanted.empty() || wanted == "sparse") bench.Sparse();
-    if (wanted.empty() || wanted == "blocks") bench.Blocks();
-    if (wanted.empty() || wanted == "decode") bench.Decodes();
-    if (wanted.empty() || wanted == "estimate") bench.Estimates();
+    const auto cases = Choose({argv + 1, argv + argc});
+    Bench bench;
+    for (const Case& c : cases) (bench.*c.run)();
   } catch (const std::exception& error) {
     std::fprintf(stderr, "native_bench: %s\n", error.what());
     return 1;

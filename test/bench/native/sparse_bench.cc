@@ -1,7 +1,7 @@
 // Sparse attention against dense attention of the same backend: 512 rows at the end of 128K tokens,
-// 2 kv heads with 2 query heads each. Work is 4 head_dim flops for each row and key of the index,
-// the few that the diagonal hides included; dense attention runs over 8,192 keys, so that both take
-// about as long and meet the same neighbours on a machine that others use.
+// heads as many as the embedded model has. Work is 4 head_dim flops for each row and key of the
+// index, the few that the diagonal hides included; dense attention runs over 8,192 keys, so that
+// both take about as long and meet the same neighbours on a machine that others use.
 //
 //   gflops, dense_gflops   of the median time
 //   ratio                  median of the ratios of neighbouring runs
@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "longshadow/sparse_prefill.h"
+#include "test/bench/native/embedded_model.h"
 #include "test/bench/native/random_cache.h"
 
 namespace longshadow::bench {
@@ -27,8 +28,8 @@ namespace {
 constexpr std::int64_t kKeys = 131072;
 constexpr std::int64_t kRows = 512;
 constexpr std::int64_t kDenseKeys = 8192;
-constexpr std::int64_t kHeads = 4;
-constexpr std::int32_t kKv = 2;
+constexpr std::int64_t kHeads = embedded_model::kQueryHeads;
+constexpr std::int32_t kKv = embedded_model::kKvHeads;
 constexpr int kRepeats = 21;
 
 struct Times {
