@@ -18,9 +18,9 @@ bool HasAvx512() {
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
 
-/// Intel's cores with AMX run vdpbf16ps at a quarter of the rate of fp32 FMA (measured: 80 and 178
-/// GFLOP/s a core), so there plain AVX-512 over the same bf16 storage is twice as fast; AMD's Zen 4
-/// runs it at full rate. Forcing a path is possible either way.
+/// Intel's cores with AMX do half the flops of fp32 FMA with vdpbf16ps, so there plain AVX-512 over
+/// the same bf16 storage is twice as fast; AMD's Zen 4 does twice those of FMA (decision 0008; the
+/// peaks of `npm run bench:native` tell). Forcing a path is possible either way.
 bool HasSlowBf16Dot() {
   unsigned eax = 0;
   unsigned ebx = 0;
