@@ -44,5 +44,15 @@ TEST(Needle, DescribesItself) {
   EXPECT_EQ(info.device, "cpu");
 }
 
+TEST(Needle, ItsPackedWeightsTakeTwoBytesAParameter) {
+  // Norms are not packed, and panels of 64 features may be padded: each a few per cent at most.
+  const auto engine = OpenEngine(kFolder, "cpu", DType::kBF16);
+  const auto parameters = static_cast<double>(engine->info().parameters);
+  EXPECT_NEAR(static_cast<double>(engine->info().packed_bytes), 2 * parameters, 0.05 * parameters);
+  // fp32 arithmetic widens them as it goes.
+  const auto wide = OpenEngine(kFolder, "cpu", DType::kF32);
+  EXPECT_EQ(wide->info().packed_bytes, engine->info().packed_bytes);
+}
+
 }  // namespace
 }  // namespace longshadow
