@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DecodeServiceClient } from '../../proto/gen/longshadow/decode/v1/DecodeService.js';
 import type { GenerateHeader } from '../../proto/gen/longshadow/router/v1/GenerateHeader.js';
@@ -51,22 +51,20 @@ export class FaultCluster {
     /** The cluster's memory, as the services see it. */
     readonly store: OpenSessionStore,
     readonly logs: readonly string[],
-    private readonly removeStore: () => void,
+    /** The value store's folder where it is the test's own, to be removed at the end. */
+    private readonly ownBase: string | null,
   ) {}
 
   static async start(options: FaultClusterOptions = {}): Promise<FaultCluster> {
     const { environment, redisKeepsData, storeBase, ...counts } = options;
-    const base = storeBase ?? mkdtempSync('/dev/shm/longshadow-test-');
-    const removeStore = (): void => {
-      if (storeBase === undefined) rmSync(base, { recursive: true, force: true });
-    };
+    const ownBase = storeBase === undefined ? mkdtempSync('/dev/shm/longshadow-test-') : null;
     const redis = await FaultRedis.start({ keepsData: redisKeepsData ?? false });
     const logs: string[] = [];
     try {
       const cluster = await Cluster.start({
         ...{ modelDirectory: NEEDLE_MODEL, workers: 1, ...counts },
         routerListen: '127.0.0.1:0',
-        storeBase: base,
+        storeBase: storeBase ?? ownBase,
         redisUrl: redis.url,
         environment: { ...process.env, LONGSHADOW_LOG_LEVEL: 'warn', ...environment },
         readyWithinMs: 120_000,
@@ -76,10 +74,10 @@ export class FaultCluster {
         },
       });
       const store = await openSessionStore(redis.url, makeLog('test', 'silent'));
-      return new FaultCluster(cluster, redis, store, logs, removeStore);
+      return new FaultCluster(cluster, redis, store, logs, ownBase);
     } catch (error) {
       await redis.stop();
-      removeStore();
+      if (ownBase !== null) rmSync(ownBase, { recursive: true, force: true });
       throw error;
     }
   }
@@ -195,20 +193,30 @@ export class FaultCluster {
     );
   }
 
-  /** Ends everything; fails if a process or a file is left. */
+  /**
+   * Ends everything; fails if files of sessions were left before, which settle() has seen to their
+   * end, or if a process or a folder of the cluster is left after.
+   */
   async stop(): Promise<void> {
     for (const client of this.#clients.values()) client.close();
     for (const { worker, decode } of this.#engines.values()) {
       worker.close();
       decode.close();
     }
+    const { ownBase } = this;
+    const filesOfSessions = this.storeFiles();
     await this.store.close();
     await this.cluster.stop();
     await this.redis.stop();
-    this.removeStore();
-    const { clusterId, store, temporary } = this.cluster.directories;
-    assert.deepEqual(processesOfCluster(clusterId), []);
-    for (const folder of [store, temporary]) assert.throws(() => readdirSync(folder), /ENOENT/);
+    try {
+      const { clusterId, store, temporary } = this.cluster.directories;
+      assert.deepEqual(filesOfSessions, []);
+      assert.deepEqual(processesOfCluster(clusterId), []);
+      const folders = [store, temporary, ...(ownBase === null ? [] : [ownBase])];
+      assert.deepEqual(folders.filter(existsSync), []);
+    } finally {
+      if (ownBase !== null) rmSync(ownBase, { recursive: true, force: true });
+    }
   }
 
   /** Memory of sessions, as processes and files themselves say: a router would wait for the dead. */
