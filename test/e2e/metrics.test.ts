@@ -1,13 +1,14 @@
 import assert from '../support/assert.js';
 import { status } from '@grpc/grpc-js';
-import { createServer, type AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
 import { MODEL, startTestCluster, type TestCluster } from '../support/cluster.js';
+import { freePort } from '../support/free-port.js';
 import { exchange, generate, idParts } from '../support/generate.js';
 import {
   documentedSeries,
   exportedSeries,
   sampleSum,
+  scrape,
   type ExportedSeries,
 } from '../support/metrics-page.js';
 import { needleSample } from '../support/needle-samples.js';
@@ -32,8 +33,7 @@ before(async () => {
   );
   await work();
   for (const service of SERVICES) {
-    const page = await fetch(`http://127.0.0.1:${String(ports[service])}/metrics`);
-    pages[service] = await page.text();
+    pages[service] = await scrape(ports[service]);
   }
 });
 after(async () => {
@@ -139,15 +139,3 @@ test('a decode counts steps and tokens, and the gaps between them', () => {
     'the files are told by the workers',
   );
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve);
-  });
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => {
-    server.close(resolve);
-  });
-  return port;
-}

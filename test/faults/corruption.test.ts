@@ -8,6 +8,8 @@ import { chunksOf, faultPrompt } from '../support/fault-prompts.js';
 import { faultTest, type FaultRandom } from '../support/fault-random.js';
 import { noteRecovery } from '../support/fault-report.js';
 import { FaultWorkerProxy } from '../support/fault-worker-proxy.js';
+import { freePort } from '../support/free-port.js';
+import { sampleSum, scrape } from '../support/metrics-page.js';
 import { needleSample } from '../support/needle-samples.js';
 
 /*
@@ -18,13 +20,19 @@ import { needleSample } from '../support/needle-samples.js';
 const PROMPT = faultPrompt();
 const CHUNKS = chunksOf(PROMPT);
 const HEADER = { maxNewTokens: 48 };
+const LOSSES = 'longshadow_data_loss_total';
 
 let faults: FaultCluster;
 let proxy: FaultWorkerProxy;
+let ports: { readonly router: number; readonly decode: number };
 before(async () => {
   proxy = await FaultWorkerProxy.start();
+  ports = { router: await freePort(), decode: await freePort() };
   faults = await FaultCluster.start({
-    memberEnvironment: (role) => (role === 'worker' ? { WORKER_ADVERTISE: proxy.address } : {}),
+    memberEnvironment: (role) =>
+      role === 'worker'
+        ? { WORKER_ADVERTISE: proxy.address }
+        : { METRICS_LISTEN: `127.0.0.1:${String(ports[role])}` },
   });
   forward();
   await faults.undisturbed(HEADER, PROMPT);
@@ -85,6 +93,7 @@ faultTest('a byte of a segment is flipped before decode maps it', async (random)
   const last = CHUNKS.at(-1);
   assert.ok(last);
   await call.passes(last.beginToken);
+  const before = await lossesCounted();
   faults.pause('decode', 0);
   try {
     await faults.recordWhere(call.sessionId, ({ sealedTokens }) => sealedTokens > 0);
@@ -93,6 +102,8 @@ faultTest('a byte of a segment is flipped before decode maps it', async (random)
     faults.goOn('decode', 0);
   }
   await survivesOneLoss(call);
+  const { router, decode } = await lossesCounted();
+  assert.deepEqual([router - before.router, decode - before.decode], [1, 1]);
 });
 
 faultTest('a hand-off is damaged on its way: one new plan', async () => {
@@ -215,6 +226,15 @@ async function survivesOneLoss(call: FaultCall): Promise<void> {
   const { epoch, dataLosses } = await faults.record(call.sessionId);
   assert.equal(dataLosses, 1);
   assert.ok(epoch >= 2);
+}
+
+/** `longshadow_data_loss_total`: sessions that the router planned again, blocks that decode refused. */
+async function lossesCounted(): Promise<{ router: number; decode: number }> {
+  const [router, decode] = await Promise.all([scrape(ports.router), scrape(ports.decode)]);
+  return {
+    router: sampleSum(router, LOSSES, { kind: 'session' }),
+    decode: sampleSum(decode, LOSSES),
+  };
 }
 
 async function endsWithDataLoss(call: FaultCall): Promise<void> {

@@ -7,6 +7,12 @@ export interface ExportedSeries {
 
 const NAME = /^longshadow_\w+$/;
 
+/** The page that a process of this machine serves. */
+export async function scrape(port: number): Promise<string> {
+  const page = await fetch(`http://127.0.0.1:${String(port)}/metrics`);
+  return page.text();
+}
+
 /** Our series of a page in Prometheus' text format, by name. */
 export function exportedSeries(page: string): Map<string, ExportedSeries> {
   const series = new Map<string, { type: string; labels: Set<string> }>();
