@@ -15,6 +15,8 @@ import { isPrefillDone } from '../support/open-call.js';
 const PROMPT = faultPrompt();
 const CHUNKS = chunksOf(PROMPT);
 const HEADER = { maxNewTokens: 24 };
+/** Prompts that keep a worker busy are so many times 3,000 tokens long. */
+const BUSY_LENGTHS = 20;
 /** Of worker names; a heartbeat that is older than 6 s counts no more. */
 const LOST_WITHIN_MS = 20_000;
 
@@ -44,10 +46,45 @@ for (const chunk of new Set([0, Math.floor(CHUNKS.length / 2), CHUNKS.length - 1
     const answer = await call.answer;
     assertSameAnswer(answer, await faults.undisturbed(HEADER, PROMPT));
     assert.deepEqual(answer.interruptions, ['WORKER_LOST']);
+    const kinds = kindsAfterLoss(call);
+    // The last chunk may be done before the kill: then only the seal is made again.
+    const isDone = chunk === CHUNKS.length - 1 && !kinds.includes('progress');
+    assert.deepEqual(kinds, [...(isDone ? [] : ['progress']), 'token', 'finished']);
     assert.equal((await faults.record(call.sessionId)).epoch, 2);
     assert.ok((await chunksRunBy(1 - lost)) - before <= CHUNKS.length - chunk);
     noteRecovery('worker killed, never restarted', await call.recoveryMs(killedMs));
   });
+}
+
+faultTest('killed beside a busy worker: queued and progress come again', async (random) => {
+  const call = faults.call(HEADER, PROMPT);
+  await call.sees(({ accepted }) => (accepted ?? null) !== null);
+  const lost = await faults.workerOf(call.sessionId);
+  const others = await keepBusy(1 - lost);
+  await reaches(call, 0, random);
+  await faults.cluster.kill('worker', lost);
+  const answer = await call.answer;
+  assert.ok(!others.some(({ events }) => events.some(isPrefillDone)), 'the others were too short');
+  assert.deepEqual(kindsAfterLoss(call), ['queued', 'progress', 'token', 'finished']);
+  for (const other of others) other.leave();
+  await faults.isFree();
+  assertSameAnswer(answer, await faults.undisturbed(HEADER, PROMPT));
+});
+
+/** Two long prompts on a worker, so that it is not idle between two chunks of one; others elsewhere. */
+async function keepBusy(worker: number): Promise<FaultCall[]> {
+  const calls: FaultCall[] = [];
+  for (let there = 0; there < 2;) {
+    assert.ok(calls.length < 12, `two of twelve sessions should be on worker ${worker}`);
+    const prompt = faultPrompt(calls.length + 1, 3_000);
+    const ids = Array.from({ length: BUSY_LENGTHS }, () => prompt).flat();
+    const header = { maxNewTokens: 1, maxPromptTokens: String(ids.length) };
+    const call = faults.call({ ...header, tenant: `other-${calls.length}` }, ids);
+    calls.push(call);
+    await call.sees(({ accepted }) => (accepted ?? null) !== null);
+    if ((await faults.workerOf(call.sessionId)) === worker) there += 1;
+  }
+  return calls;
 }
 
 faultTest('killed during the seal, never restarted', async (random) => {
@@ -89,6 +126,12 @@ faultTest(
     assertSameAnswer(await call.answer, await faults.undisturbed(HEADER, PROMPT));
   },
 );
+
+/** Kinds of the events after the interruption, in the order of each one's first. */
+function kindsAfterLoss({ events }: FaultCall): string[] {
+  const kinds = events.map(({ event }) => event ?? 'none');
+  return [...new Set(kinds.slice(kinds.indexOf('interrupted') + 1))];
+}
 
 async function reaches(call: FaultCall, chunk: number, random: FaultRandom): Promise<void> {
   const { beginToken = 0, endToken = 0 } = CHUNKS[chunk] ?? {};
