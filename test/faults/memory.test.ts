@@ -3,7 +3,7 @@ import assert from '../support/assert.js';
 import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, afterEach, before, suite, test } from 'node:test';
+import { after, afterEach, before, suite } from 'node:test';
 import type { ErrorDetails } from '../../services/domain/serving-error.js';
 import { unaryCall } from '../../services/platform/rpc/client.js';
 import {
@@ -21,6 +21,8 @@ import { run } from '../support/run.js';
 
 /** K and V of a token of the embedded model in bf16. */
 const TOKEN_BYTES = 3_072;
+/** The least that a session takes. */
+const PAGE_BYTES = 512 * TOKEN_BYTES;
 /** A prompt and its answer fill two pages. */
 const SESSION_TOKENS = 1_024;
 const SESSION_BYTES = SESSION_TOKENS * TOKEN_BYTES;
@@ -146,7 +148,8 @@ suite('a file system that others fill', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  test('a session that finds it full is refused; one that decodes goes on', async (context) => {
+  const full = 'a session that finds it full is refused; one that decodes goes on';
+  faultTest(full, async (random, context) => {
     if (!isMounted) {
       context.skip('wants the right to mount a small file system');
       return;
@@ -157,10 +160,12 @@ suite('a file system that others fill', () => {
       const header = headerFor(ids, 800);
       const expected = await faults.undisturbed(header, ids);
       const running = faults.call(header, ids);
-      await running.says(5);
+      await running.says(random.integer(1, 100));
       const { bavail, bsize } = statfsSync(folder);
       const filler = join(folder, 'filler');
-      writeFileSync(filler, Buffer.alloc(bavail * bsize - 512 * 1_024));
+      // A page of K of all layers takes 768 KiB: none is left.
+      const leftBytes = random.integer(0, 512 * 1_024);
+      writeFileSync(filler, Buffer.alloc(bavail * bsize - leftBytes));
       const other = promptOf(1);
       isFullRefusal(await faults.call(headerFor(other), other).failure());
       assertSameAnswer(await running.answer, expected);
@@ -178,8 +183,10 @@ suite('a file system that others fill', () => {
     }
   });
 
-  test('a store that is too small for one page is one clear error at the start', async () => {
-    const environment = { WORKER_STORE_CAPACITY_BYTES: '100000' };
+  const small = 'a store that is too small for one page is one clear error at the start';
+  faultTest(small, async (random) => {
+    const bytes = random.integer(1, PAGE_BYTES);
+    const environment = { WORKER_STORE_CAPACITY_BYTES: String(bytes) };
     await assert.rejects(
       FaultCluster.start({ environment }),
       /the worker could not start: .*store/,

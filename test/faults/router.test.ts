@@ -1,6 +1,6 @@
 import { status as grpcStatus } from '@grpc/grpc-js';
 import assert from '../support/assert.js';
-import { after, afterEach, before, test } from 'node:test';
+import { after, afterEach, before } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { GenerateResponse__Output } from '../../proto/gen/longshadow/router/v1/GenerateResponse.js';
 import type { ServiceError } from '@grpc/grpc-js';
@@ -201,11 +201,11 @@ function assertWhole(events: readonly GenerateResponse__Output[], expected: Faul
   assert.ok(events.at(-1)?.finished);
 }
 
-test('a client that is cut off under keep comes back to the other router', async () => {
+faultTest('a client that is cut off under keep comes back to the other router', async (random) => {
   const expected = await faults.undisturbed(HEADER, PROMPT);
   const onDisconnect = 'ON_DISCONNECT_KEEP';
   const call = faults.call({ ...HEADER, onDisconnect, resumeGraceMs: '20000' }, PROMPT);
-  await call.says(5);
+  await call.says(random.integer(1, NEW_TOKENS * 0.5));
   call.leave();
   await call.failure();
   const { events, failure } = await resume(1, call.sessionId, '0');
@@ -216,7 +216,9 @@ test('a client that is cut off under keep comes back to the other router', async
   );
 });
 
-test('an ended session is told again, the same on every router; wrong places are refused', async () => {
+const toldAgain =
+  'an ended session is told again, the same on every router; wrong places are refused';
+faultTest(toldAgain, async (random) => {
   const { sessionId, finished } = await faults.call(HEADER, PROMPT).answer;
   assert.equal(finished.usage?.completionTokens, String(NEW_TOKENS));
   const first = await resume(0, sessionId, '0');
@@ -225,6 +227,9 @@ test('an ended session is told again, the same on every router; wrong places are
   const last = first.events.at(-1);
   assert.ok(last?.finished);
   assert.deepEqual(await resume(1, sessionId, last.sequence), { events: [], failure: null });
+  const seen = random.integer(1, Number(last.sequence));
+  const rest = { events: first.events.slice(seen), failure: null };
+  assert.deepEqual(await resume(random.integer(0, 2), sessionId, String(seen)), rest);
 
   const beyond = await resume(0, sessionId, String(Number(last.sequence) + 1));
   assert.equal(beyond.failure?.code, grpcStatus.INVALID_ARGUMENT);

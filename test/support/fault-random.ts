@@ -1,5 +1,5 @@
 import { createHash, randomInt } from 'node:crypto';
-import { test } from 'node:test';
+import { test, type TestContext } from 'node:test';
 
 /** True in `npm run test:faults`: more rounds, longer prompts, every position. */
 export const IS_LONG = process.env['LONGSHADOW_FAULT_FORM'] === 'long';
@@ -36,11 +36,14 @@ export class FaultRandom {
 const CASE_TIMEOUT_MS = 300_000;
 
 /** A test for each round; its name carries the seed that repeats it. */
-export function faultTest(name: string, body: (random: FaultRandom) => Promise<void>): void {
+export function faultTest(
+  name: string,
+  body: (random: FaultRandom, context: TestContext) => Promise<void>,
+): void {
   for (let round = 1; round <= ROUNDS; round += 1) {
     const title = `${name} (round ${round}, LONGSHADOW_FAULT_SEED=${SEED})`;
-    test(title, { timeout: CASE_TIMEOUT_MS }, async () => {
-      await body(new FaultRandom(`${name} ${round}`));
+    test(title, { timeout: CASE_TIMEOUT_MS }, async (context) => {
+      await body(new FaultRandom(`${name} ${round}`), context);
     });
   }
 }
