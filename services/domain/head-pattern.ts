@@ -20,7 +20,7 @@ export interface HeadPattern {
 }
 
 /** Keys, or queries, of a tile. */
-const TILE_TOKENS = 64;
+export const TILE_TOKENS = 64;
 /** MInference's baseline (arXiv:2407.02490): 1,024 first keys of 5,120. */
 const SINK_SHARE = 1_024 / 5_120;
 

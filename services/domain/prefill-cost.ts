@@ -1,3 +1,4 @@
+import { TILE_TOKENS } from './head-pattern.js';
 import type { TokenRange } from './token-range.js';
 
 /** What a finished prompt chunk cost. Adopted chunks (prefix, restart) are not work and not listed. */
@@ -39,7 +40,6 @@ export interface SparseLaw {
   readonly headsByTiles: ReadonlyMap<number, number>;
 }
 
-const TILE_KEYS = 64;
 /**
  * The estimate's share of dense attention: two passes of scores, without values, for 64 queries of a
  * chunk. Chunks of 8,192 tokens stand for all.
@@ -105,7 +105,7 @@ function workOf(range: TokenRange, sparse: SparseLaw | null): number {
   let attended = 0;
   let heads = 0;
   for (const [tiles, count] of sparse.headsByTiles) {
-    attended += count * Math.min(pairs, sparseTokens * (tiles * TILE_KEYS + DIAGONAL_KEYS));
+    attended += count * Math.min(pairs, sparseTokens * (tiles * TILE_TOKENS + DIAGONAL_KEYS));
     heads += count;
   }
   return dense + attended / heads + ESTIMATE_SHARE * pairs;

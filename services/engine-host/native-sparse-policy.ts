@@ -19,7 +19,7 @@ export interface StagePatterns {
 }
 
 /** Of a head in the engine's budgets: pattern, columns, distances, tiles. */
-const BUDGET_FIELDS = 4;
+export const BUDGET_FIELDS = 4;
 type Budget = readonly [HeadPatternName, columns: number, distances: number, tiles: number];
 type BudgetOf = (layer: number, head: number) => Budget;
 

@@ -1,6 +1,5 @@
 import type { HeadKeys } from '../../../native/ts/index.js';
-
-export const TILE_TOKENS = 64;
+import { TILE_TOKENS } from '../../domain/head-pattern.js';
 
 /** What a head's query blocks attended to, in tiles of 64 queries x 64 keys. */
 export class AttendedTiles {

@@ -1,4 +1,4 @@
-import { HEAD_PATTERNS, type HeadPattern } from '../../domain/head-pattern.js';
+import { HEAD_PATTERNS, type HeadPattern, TILE_TOKENS } from '../../domain/head-pattern.js';
 
 /** A pattern that a search tries for every query head; `tiles` is the same for all. */
 export interface Candidate {
@@ -11,7 +11,6 @@ export interface Candidate {
 /** A vertical-slash head has 30 columns and 100 distances in any case: three and a half tiles. */
 export const LEAST_TILES = 4;
 
-const TILE_TOKENS = 64;
 /** First keys of the window that other systems serve, and of the search's control. */
 const CONTROL_COLUMNS = 128;
 /** Most columns and diagonals; which of them are taken is for the tiles to say. */

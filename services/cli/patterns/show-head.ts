@@ -8,14 +8,14 @@ import {
   type EngineHandle,
   type EngineInfo,
 } from '../../../native/ts/index.js';
-import { type HeadPattern, patternOf } from '../../domain/head-pattern.js';
+import { type HeadPattern, patternOf, TILE_TOKENS } from '../../domain/head-pattern.js';
 import { ServingError } from '../../domain/serving-error.js';
 import { loadPatterns } from '../../platform/patterns/load-patterns.js';
 import { checkPatternShape } from '../../platform/patterns/parse-patterns.js';
 import { withOwnStore } from '../engine/own-store.js';
 import { formatCount, formatShare } from '../output/format.js';
 import { writeWhole } from '../output/write-whole.js';
-import { AttendedTiles, TILE_TOKENS } from './attended-tiles.js';
+import { AttendedTiles } from './attended-tiles.js';
 import { candidateBudgets } from './candidates.js';
 import { drawAttention, MOST_ROWS } from './draw-attention.js';
 import { shownPromptIds } from './shown-prompt.js';

@@ -1,6 +1,5 @@
 import type { PatternTrialResult } from '../../../native/ts/index.js';
-
-const BLOCK_TOKENS = 64;
+import { TILE_TOKENS } from '../../domain/head-pattern.js';
 
 /** What trials added up to; lists are [layers][query heads][candidates]. */
 export interface TrialSums {
@@ -33,8 +32,8 @@ export function addSums(a: TrialSums, b: TrialSums): TrialSums {
 export function sumsOf({ segment, rows, errors, attendedKeys }: PatternTrialResult): TrialSums {
   let causalKeys = 0;
   const end = segment.beginToken + rows;
-  for (let at = segment.beginToken; at < end; at += BLOCK_TOKENS) {
-    causalKeys += Math.min(at + BLOCK_TOKENS, end);
+  for (let at = segment.beginToken; at < end; at += TILE_TOKENS) {
+    causalKeys += Math.min(at + TILE_TOKENS, end);
   }
   return { rows, causalKeys, errors: [...errors], attendedKeys: [...attendedKeys] };
 }

@@ -1,10 +1,8 @@
 import type { SparsePolicy } from '../../../native/ts/index.js';
-import { HEAD_PATTERNS } from '../../domain/head-pattern.js';
+import { HEAD_PATTERNS, TILE_TOKENS } from '../../domain/head-pattern.js';
 import type { SparseLaw } from '../../domain/prefill-cost.js';
+import { BUDGET_FIELDS } from '../../engine-host/native-sparse-policy.js';
 
-/** Of a head in the engine's budgets: pattern, columns, distances, tiles. */
-const BUDGET_FIELDS = 4;
-const TILE_KEYS = 64;
 const A_SHAPE = HEAD_PATTERNS.indexOf('a-shape');
 
 /**
@@ -27,6 +25,6 @@ export function sparseLaw(policy: SparsePolicy | null): SparseLaw | null {
 function mostTiles([pattern = 0, columns = 0, distances = 0, tiles = 0]: Float64Array): number {
   if (pattern !== A_SHAPE) return tiles;
   // A block's nearest keys begin anywhere in a tile and end in the block's own.
-  const window = Math.ceil(columns / TILE_KEYS) + Math.ceil(distances / TILE_KEYS) + 1;
+  const window = Math.ceil(columns / TILE_TOKENS) + Math.ceil(distances / TILE_TOKENS) + 1;
   return Math.min(tiles, window);
 }

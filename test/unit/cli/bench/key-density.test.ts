@@ -39,5 +39,5 @@ test('the density is over all work, dense work included, and by layer', () => {
 test('a dense session, which counts nothing, sees all', () => {
   const dense = measured(RANGE, { engineMicros: 1 });
   assert.equal(tileDensity([dense]), 1);
-  assert.deepEqual(layerDensities([dense]), [1, 1]);
+  assert.deepEqual(layerDensities([dense]), [1, 1, 1]);
 });

@@ -2,6 +2,7 @@ import type { SparseStats } from '../../../../native/ts/index.js';
 import type { MeasuredChunk } from '../../../../services/cli/bench/interleaved-prefill.js';
 import { attentionPairs, DIAGONAL_KEYS } from '../../../../services/domain/prefill-cost.js';
 import type { TokenRange } from '../../../../services/domain/token-range.js';
+import { NO_SPARSE_STATS } from '../../../support/sparse-fixture.js';
 
 /** What a chunk reports besides its place. */
 export interface Figures {
@@ -11,19 +12,6 @@ export interface Figures {
   readonly attentionMicros?: number;
   readonly sparse?: Partial<SparseStats>;
 }
-
-export const NO_SPARSE_WORK: SparseStats = {
-  attendedKeys: new Float64Array(5),
-  causalKeys: new Float64Array(5),
-  layerAttendedKeys: new Float64Array(2),
-  layerCausalKeys: new Float64Array(2),
-  estimateMicros: 0,
-  indexMicros: 0,
-  attentionMicros: 0,
-  guardBlocks: 0,
-  guardErrorSum: 0,
-  guardErrorMax: 0,
-};
 
 export function measured(range: TokenRange, figures: Figures): MeasuredChunk {
   const { policy = 'dense', repeat = 0, engineMicros, attentionMicros = 0, sparse } = figures;
@@ -35,7 +23,7 @@ export function measured(range: TokenRange, figures: Figures): MeasuredChunk {
       logprobs: new Float32Array(),
       ranks: new Uint32Array(),
       ...{ engineMicros, attentionMicros },
-      sparse: { ...NO_SPARSE_WORK, ...sparse },
+      sparse: { ...NO_SPARSE_STATS, ...sparse },
     },
   };
 }
