@@ -3,6 +3,8 @@ import type { ResolvedSparsePrefill__Output } from '../../../proto/gen/longshado
 /** Sparse prefill as the router resolved it. */
 export interface SparseThresholds {
   readonly tilesPerBlock: number;
+  /** The request named it: it holds for every head, whatever the pattern file says. */
+  readonly tilesOverrideFile: boolean;
   readonly denseBelowTokens: number;
   /** '' for policies that read no pattern file. */
   readonly patternsSha256: string;
@@ -17,9 +19,7 @@ export function toSparseThresholds(
   wire: ResolvedSparsePrefill__Output | null | undefined,
 ): SparseThresholds | null {
   if (!wire) return null;
-  const { tilesPerBlock, denseBelowTokens, patternsSha256, minTiles } = wire;
-  const [gamma, tau] = [asWritten(wire.gamma), asWritten(wire.tau)];
-  return { tilesPerBlock, denseBelowTokens, patternsSha256, gamma, tau, minTiles };
+  return { ...wire, gamma: asWritten(wire.gamma), tau: asWritten(wire.tau) };
 }
 
 /** A 32-bit float in decimal, as 0.95 and not 0.949999988. */

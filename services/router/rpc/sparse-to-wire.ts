@@ -14,8 +14,8 @@ const HEAD_PATTERN = {
 } as const satisfies Record<HeadPatternName, string>;
 
 export function toWireThresholds(sparse: ResolvedSparsePolicy): ResolvedSparsePrefill {
-  const { tilesPerBlock, denseBelowTokens, patternsSha256, gamma, tau, minTiles } = sparse;
-  return { tilesPerBlock, denseBelowTokens, patternsSha256, gamma, tau, minTiles };
+  const { guardInterval: _, ...thresholds } = sparse;
+  return thresholds;
 }
 
 /** The report's part on sparse prefill; nothing where none ran. */

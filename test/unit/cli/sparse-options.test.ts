@@ -64,6 +64,7 @@ describe('The report of a sparse turn', () => {
       thresholds: {
         ...{ tilesPerBlock: 64, denseBelowTokens: 8_192 },
         ...{ patternsSha256: 'e'.repeat(64), gamma: 0.95, tau: 0.1, minTiles: 8 },
+        tilesOverrideFile: false,
       },
       ...{ sparseTokens: 28_000, denseTokens: 2_000, reusedTokens: 10_000 },
       densities: [

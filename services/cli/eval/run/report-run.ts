@@ -44,11 +44,13 @@ export async function reportRun(
 /** What each sparse policy was resolved to. */
 function thresholdFacts(thresholds: PlanThresholds = {}): Record<string, string> {
   const facts = Object.entries(thresholds).map(([policy, resolved]): [string, string] => {
-    const { tilesPerBlock, denseBelowTokens, patternsSha256 } = resolved;
+    const { tilesPerBlock, tilesOverrideFile, denseBelowTokens, patternsSha256 } = resolved;
+    const tiles =
+      tilesOverrideFile || patternsSha256 === '' ? '' : "the pattern file's tiles, else ";
     const patterns = patternsSha256 === '' ? '' : `, patterns ${patternsSha256.slice(0, 12)}`;
     return [
       policy,
-      `${String(tilesPerBlock)} tiles a block, dense below ${String(denseBelowTokens)} tokens${patterns}`,
+      `${tiles}${String(tilesPerBlock)} tiles a block, dense below ${String(denseBelowTokens)} tokens${patterns}`,
     ];
   });
   return Object.fromEntries(facts);

@@ -6,6 +6,8 @@ import type { SparseThresholds } from '../../rpc/sparse-thresholds.js';
  */
 export const GENERATORS_VERSION = 1;
 
+type Threshold = SparseThresholds[keyof SparseThresholds];
+
 /** What the router resolved for the policies that prefill sparsely, by the policy's name. */
 export type PlanThresholds = Readonly<Record<string, SparseThresholds>>;
 
@@ -48,15 +50,15 @@ export function describeThresholdDifference(
   now: PlanThresholds,
 ): string[] {
   return Object.entries(now).flatMap(([policy, thresholds]) =>
-    Object.entries(thresholds).flatMap(([name, is]: [string, string | number]) => {
-      const old: Readonly<Record<string, string | number>> = { ...before?.[policy] };
+    Object.entries(thresholds).flatMap(([name, is]: [string, Threshold]) => {
+      const old: Readonly<Record<string, Threshold>> = { ...before?.[policy] };
       const was = old[name] ?? 'unset';
       return was === is ? [] : [`${name} of ${policy} was ${said(was)}, now ${said(is)}`];
     }),
   );
 }
 
-function said(value: string | number): string {
+function said(value: Threshold): string {
   return value === '' ? 'none' : String(value);
 }
 

@@ -18,7 +18,7 @@ import { finishedEvent } from './answers.js';
 
 const RESOLVED: SparseThresholds = {
   ...{ tilesPerBlock: 32, denseBelowTokens: 8_192, patternsSha256: 'a'.repeat(64) },
-  ...{ gamma: 0.95, tau: 0.1, minTiles: 8 },
+  ...{ gamma: 0.95, tau: 0.1, minTiles: 8, tilesOverrideFile: false },
 };
 
 /** Counts its forks, and fails some of them. */

@@ -106,7 +106,7 @@ describe('The folder of a run', () => {
   });
 
   describe('with what the cluster resolved', () => {
-    const flex = { gamma: 0.95, tau: 0.1, minTiles: 8 };
+    const flex = { gamma: 0.95, tau: 0.1, minTiles: 8, tilesOverrideFile: false };
     const resolved = {
       ...{ tilesPerBlock: 32, denseBelowTokens: 8_192, patternsSha256: 'a'.repeat(64), ...flex },
     };
@@ -137,6 +137,7 @@ describe('The folder of a run', () => {
 
     const others: readonly (readonly [Partial<SparseThresholds>, RegExp])[] = [
       [{ tilesPerBlock: 64 }, /tilesPerBlock of minference was 32, now 64/],
+      [{ tilesOverrideFile: true }, /tilesOverrideFile of minference was false, now true/],
       [{ denseBelowTokens: 0 }, /denseBelowTokens of minference was 8192, now 0/],
       [{ patternsSha256: 'b'.repeat(64) }, /patternsSha256 of minference was aaa.*, now bbb/],
       [{ patternsSha256: '' }, /patternsSha256 of minference was aaa.*, now none/],
