@@ -7,6 +7,7 @@ import {
   type ValueStoreHandle,
 } from '../../../native/ts/index.js';
 import { ServingError } from '../../domain/serving-error.js';
+import { GENERATORS_VERSION } from '../eval/run/run-plan.js';
 import { withOwnStore } from '../engine/own-store.js';
 import { writeWhole } from '../output/write-whole.js';
 import { candidateBudgets, searchCandidates } from './candidates.js';
@@ -56,7 +57,7 @@ export async function searchPatterns(
     const shape = { layers, queryHeads, candidates: searchCandidates(options.tiles) };
     const places = layers * queryHeads * shape.candidates.length;
     const prompts = await SearchPrompts.load(modelDirectory, textFolder);
-    const plan = { ...planOf(options, info), texts: textFolder ?? 'Moby Dick' };
+    const plan = { ...planOf(options, info), ...(await prompts.fingerprints()) };
     const state = await SearchState.open(outFile, plan, places, fresh);
     const extent = { ...options, prompts: options.prompts + options.heldOut };
     const progress = new SearchProgress(stream, extent, state.finishedPrompts, () =>
@@ -112,6 +113,7 @@ function planOf(options: SearchOptions, info: EngineInfo): Record<string, string
     ...{ '--tokens': tokens, '--prompts': prompts, '--held-out': heldOut, '--tiles': tiles },
     ...{ '--dense-below': denseBelowTokens, '--seed': seed },
     ...{ '--device': device, '--dtype': dtype },
+    generators: GENERATORS_VERSION,
     // A later version may try others.
     candidates: searchCandidates(tiles)
       .map(({ name }) => name)

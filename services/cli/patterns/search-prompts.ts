@@ -1,6 +1,7 @@
+import { sourceFingerprints } from '../eval/run/fingerprint-sources.js';
 import { PromptHalves } from '../eval/run/prompt-halves.js';
 import { makeDocument } from '../eval/tasks/task-list.js';
-import { TaskSources } from '../eval/tasks/task-sources.js';
+import { type TaskFiles, TaskSources } from '../eval/tasks/task-sources.js';
 import type { SearchOptions } from './search-options.js';
 
 /*
@@ -8,6 +9,12 @@ import type { SearchOptions } from './search-options.js';
  * questions and answers all over the text, and prose.
  */
 const KINDS = ['niah_multikey_2', 'vt', 'midprompt', 'ppl'] as const;
+
+/**
+ * Added to a search's seed, so that the documents of `eval` with the same one are none that patterns
+ * were chosen by. Any number above the seeds that people give.
+ */
+const SEED_OFFSET = 1_000_003;
 
 /** One prompt of a search. */
 export interface PromptPlan {
@@ -22,7 +29,8 @@ export interface PromptPlan {
  * A search's prompts in the order in which they run. Those held out have another seed; prose, which
  * is cut from one text, has the same one and goes on behind what was taken.
  */
-export function planPrompts({ prompts, heldOut, seed }: SearchOptions): PromptPlan[] {
+export function planPrompts({ prompts, heldOut, ...options }: SearchOptions): PromptPlan[] {
+  const seed = options.seed + SEED_OFFSET;
   return Array.from({ length: prompts + heldOut }, (_, number) => {
     const isHeldOut = number >= prompts;
     const place = isHeldOut ? number - prompts : number;
@@ -44,6 +52,7 @@ export function planPrompts({ prompts, heldOut, seed }: SearchOptions): PromptPl
 export class SearchPrompts {
   private constructor(
     private readonly halves: PromptHalves,
+    private readonly files: TaskFiles,
     private readonly sources: TaskSources,
     private readonly frameTokens: number,
   ) {}
@@ -51,8 +60,14 @@ export class SearchPrompts {
   /** @throws ServingError MODEL_INVALID for a tokenizer or a chat template that is wrong */
   static async load(modelDirectory: string, textFolder: string | null): Promise<SearchPrompts> {
     const halves = await PromptHalves.load('patterns', modelDirectory);
-    const sources = new TaskSources(textFolder === null ? {} : { textFolder });
-    return new SearchPrompts(halves, sources, await halves.frameTokens(true));
+    const files = textFolder === null ? {} : { textFolder };
+    const sources = new TaskSources(files);
+    return new SearchPrompts(halves, files, sources, await halves.frameTokens(true));
+  }
+
+  /** Of what documents are made of: a search goes on with the same texts and words only. */
+  fingerprints(): Promise<Record<string, string>> {
+    return sourceFingerprints(['words', 'haystack', 'texts'], this.sources, this.files);
   }
 
   /**
