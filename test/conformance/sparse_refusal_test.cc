@@ -2,7 +2,6 @@
 #include <optional>
 #include <span>
 
-#include "longshadow/error.h"
 #include "longshadow/sparse_selection.h"
 #include "test/conformance/sparse_support.h"
 
@@ -31,15 +30,6 @@ class SparseRefusalTest : public BackendTest {
   std::unique_ptr<SparseSelection> Upload() {
     const HeadSelection lines{HeadSelection::Form::kLines, {3, 70}, {0, 140}, {}, {}};
     return backend_->UploadSelection({kChunk.position, kChunk.rows, {lines, lines}}, 2);
-  }
-
-  ErrorCode CodeOf(const std::function<void()>& call) {
-    try {
-      call();
-    } catch (const Error& error) {
-      return error.code();
-    }
-    return ErrorCode::kInternal;
   }
 
   void Attend(SparseSelection& selection, const SequenceRows& rows) {

@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <numeric>
 #include <string>
 
-#include "longshadow/error.h"
 #include "test/conformance/sparse_support.h"
 
 namespace longshadow::conformance {
@@ -55,16 +53,6 @@ void ExpectSame(const SparseIndex& got, const SparseIndex& want) {
   EXPECT_TRUE(got.ranges == want.ranges);
   EXPECT_EQ(got.column_offsets, want.column_offsets);
   EXPECT_EQ(got.columns, want.columns);
-}
-
-/// The code that the call throws; kInternal where it throws nothing.
-ErrorCode CodeOf(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  return ErrorCode::kInternal;
 }
 
 /// A chunk of which every mass is known: query row i of the last 64 points along dimension 0 and

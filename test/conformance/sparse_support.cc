@@ -161,4 +161,13 @@ void CheckSparse(const Batch& b, const SparseIndex& index, const Slice& slice, c
                       << slice.rows << ")";
 }
 
+ErrorCode CodeOf(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.code();
+  }
+  return ErrorCode::kInternal;
+}
+
 }  // namespace longshadow::conformance

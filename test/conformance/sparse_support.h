@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <random>
 #include <vector>
 
+#include "longshadow/error.h"
 #include "longshadow/sparse_prefill.h"
 #include "test/conformance/attention_batch.h"
 
@@ -50,5 +52,8 @@ Matrix AttendSparse(Backend& backend, const Batch& b, const KeySelection& select
 /// over exactly the keys of the index.
 void CheckSparse(const Batch& b, const SparseIndex& index, const Slice& slice, const Matrix& out,
                  std::int64_t samples);
+
+/// The code that the call throws; kInternal where it throws nothing.
+ErrorCode CodeOf(const std::function<void()>& call);
 
 }  // namespace longshadow::conformance
