@@ -2,7 +2,7 @@ import type { SparseWork } from './sparse-work.js';
 import type { TokenRange } from './token-range.js';
 
 /** Raised with every change of a job's form or its result's. */
-export const PREFILL_JOB_SCHEMA_VERSION = 3;
+export const PREFILL_JOB_SCHEMA_VERSION = 4;
 
 /**
  * A unit of work on a worker's queue. Job id: prefillJobId(). `prefill` runs one prompt chunk,

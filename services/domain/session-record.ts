@@ -4,7 +4,7 @@ import type { SparseWork } from './sparse-work.js';
 import type { TokenRange } from './token-range.js';
 
 /** Raised with every change of the form below: a router or worker of another version refuses it. */
-export const SESSION_SCHEMA_VERSION = 3;
+export const SESSION_SCHEMA_VERSION = 4;
 /** 128 random bits, made by the router; checked before any path or key is made from it. */
 export const SESSION_ID_PATTERN = /^[0-9a-f]{32}$/;
 

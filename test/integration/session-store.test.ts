@@ -110,12 +110,13 @@ test('a record of another schema version is DATA_LOSS that says so, not a wrong 
   for (const other of [
     { ...older, schemaVersion: 1, turn: 0 },
     { ...older, schemaVersion: 2 },
-    { ...older, schemaVersion: 4 },
+    { ...older, schemaVersion: 3 },
+    { ...older, schemaVersion: 5 },
   ]) {
     await redis.hset(`longshadow:session:${sessionId}`, 'record', JSON.stringify(other));
     await assert.rejects(store.records.load(sessionId), {
       code: 'DATA_LOSS',
-      message: /session record in Redis has another form \(schemaVersion: .*3/,
+      message: /session record in Redis has another form \(schemaVersion: .*4/,
     });
   }
 });

@@ -39,8 +39,8 @@ const wrong: { name: string; data: unknown; id?: string; says: RegExp }[] = [
   },
   { name: 'a fractional position', data: { ...job({}), endToken: 1.5 }, says: /endToken/ },
   { name: 'an unknown field', data: { ...job({}), extra: 1 }, says: /extra/ },
-  { name: 'an older schema', data: { ...job({}), schemaVersion: 2 }, says: /schemaVersion/ },
-  { name: 'a newer schema', data: { ...job({}), schemaVersion: 4 }, says: /schemaVersion/ },
+  { name: 'an older schema', data: { ...job({}), schemaVersion: 3 }, says: /schemaVersion/ },
+  { name: 'a newer schema', data: { ...job({}), schemaVersion: 5 }, says: /schemaVersion/ },
   { name: 'epoch 0', data: job({ epoch: 0, fingerprint: '0'.repeat(32) }), says: /epoch/ },
   { name: 'an empty chunk', data: job({ endToken: 0 }), says: /less than/ },
   {

@@ -53,7 +53,8 @@ const { turn } = newRecord(id);
 const wrongFields: Record<string, unknown>[] = [
   { schemaVersion: 1 },
   { schemaVersion: 2 },
-  { schemaVersion: '3' },
+  { schemaVersion: 3 },
+  { schemaVersion: '4' },
   { sessionId: '../etc' },
   { epoch: 0 },
   { attempt: -1 },
