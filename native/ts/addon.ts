@@ -128,8 +128,8 @@ export interface SparsePolicy {
   denseBelowTokens: number;
   /**
    * [layers of the stage][query heads][4]: pattern (0 dense, 1 A-shape, 2 vertical-slash,
-   * 3 block-sparse, 4 FlexPrefill), columns, distances, tiles; see HeadBudget in sparse_prefill.h.
-   * Copied.
+   * 3 block-sparse, 4 FlexPrefill, 5 key-bounds), columns, distances, tiles; see HeadBudget in
+   * sparse_prefill.h. Copied.
    */
   budgets: Float64Array;
   /** FlexPrefill: share of the attention mass to cover, in (0, 1]. */
@@ -178,7 +178,7 @@ export interface PrefillChunkResult {
  * chunks count, as dense whatever their heads' patterns, with as many keys attended as causal.
  */
 export interface SparseStats {
-  /** [5], by pattern as SparsePolicy numbers them: keys attended to; [0] is all dense work. */
+  /** [6], by pattern as SparsePolicy numbers them: keys attended to; [0] is all dense work. */
   attendedKeys: Float64Array;
   /** As attendedKeys: keys that dense attention would have seen. */
   causalKeys: Float64Array;

@@ -5,18 +5,24 @@ export const HEAD_PATTERNS = [
   'vertical-slash',
   'block-sparse',
   'flex',
+  'key-bounds',
 ] as const;
 export type HeadPatternName = (typeof HEAD_PATTERNS)[number];
 
 /** A query head's pattern as a pattern file gives it. Limits are of the keys that 64 queries see. */
 export interface HeadPattern {
-  readonly pattern: 'a-shape' | 'vertical-slash' | 'block-sparse';
-  /** A-shape: first keys. Vertical-slash: most columns. Block-sparse: 0. */
+  readonly pattern: Exclude<HeadPatternName, 'dense' | 'flex'>;
+  /** A-shape: first keys. Vertical-slash: most columns. Others: 0. */
   readonly columns: number;
-  /** A-shape: nearest keys. Vertical-slash: most diagonals. Block-sparse: 0. */
+  /** A-shape: nearest keys. Vertical-slash: most diagonals. Others: 0. */
   readonly distances: number;
   /** Most key tiles (64 keys); null: as many as the policy says. */
   readonly tiles: number | null;
+}
+
+/** Whether columns and distances limit a pattern's keys; others choose whole tiles. */
+export function hasLines(pattern: HeadPatternName): boolean {
+  return pattern === 'a-shape' || pattern === 'vertical-slash';
 }
 
 /** Keys, or queries, of a tile. */
@@ -35,11 +41,14 @@ export function aShapeOf(tiles: number): HeadPattern {
   return { pattern: 'a-shape', columns: first * TILE_TOKENS, distances, tiles };
 }
 
-/** What a head has that no file speaks of (MInference's own default). */
+/**
+ * What a head has that no file speaks of: the one pattern that finds what a single query in the middle
+ * of a prompt looks for.
+ */
 export const DEFAULT_HEAD_PATTERN: HeadPattern = {
-  pattern: 'vertical-slash',
-  columns: 1_000,
-  distances: 6_096,
+  pattern: 'key-bounds',
+  columns: 0,
+  distances: 0,
   tiles: null,
 };
 

@@ -1,6 +1,7 @@
 import assert from '../support/assert.js';
 import { test } from 'node:test';
 import * as native from '../../native/ts/index.js';
+import { HEAD_PATTERNS } from '../../services/domain/head-pattern.js';
 import { EngineWorld } from './engine-world.js';
 import {
   chunkRequest,
@@ -19,6 +20,7 @@ const { store } = world;
 const DENSE = [0, 0, 0, 0];
 const A_SHAPE = [1, 64, 256, 0];
 const VERTICAL_SLASH = [2, 500, 700, 12];
+const KEY_BOUNDS = [5, 0, 0, 12];
 
 /** Every head has the same budget. */
 function policy(
@@ -66,8 +68,8 @@ test('a dense session reports no sparse work', async () => {
   const { layers } = world.info;
   for (const { sparse } of results) {
     assert.deepEqual(sparse, {
-      attendedKeys: new Float64Array(5),
-      causalKeys: new Float64Array(5),
+      attendedKeys: new Float64Array(HEAD_PATTERNS.length),
+      causalKeys: new Float64Array(HEAD_PATTERNS.length),
       layerAttendedKeys: new Float64Array(layers),
       layerCausalKeys: new Float64Array(layers),
       estimateMicros: 0,
@@ -80,34 +82,37 @@ test('a dense session reports no sparse work', async () => {
   }
 });
 
-test('a sparse session answers, and reports keys by pattern, times and the guard', async () => {
-  const { results, answer } = await run(policy(VERTICAL_SLASH, { guardInterval: 1 }));
-  const { layers } = world.info;
-  assert.deepEqual(
-    answer,
-    short.answer_positions.map((position) => short.ids[position]),
-  );
-  for (const { segment, sparse, attentionMicros } of results) {
-    const [attended, causal] = [sparse.attendedKeys, sparse.causalKeys];
-    const [dense = NaN, , lines = NaN] = attended;
-    assert.ok(lines > 0 && lines < (causal[2] ?? NaN));
-    assert.equal(dense > 0, segment.endToken === promptEnd, 'the last rows of the prompt');
-    assert.equal(dense, causal[0], 'which see every key');
-    assert.equal(dense + lines, sum(attended), 'the others are of vertical-slash heads');
-    assert.equal(dense + (causal[2] ?? NaN), sum(causal));
-    assert.equal(sparse.layerAttendedKeys.length, layers);
-    assert.equal(sum(sparse.layerAttendedKeys), sum(attended));
+for (const budget of [VERTICAL_SLASH, KEY_BOUNDS]) {
+  const place = budget[0] ?? 0;
+  test(`a session of ${HEAD_PATTERNS[place]} heads answers, and reports keys, times and the guard`, async () => {
+    const { results, answer } = await run(policy(budget, { guardInterval: 1 }));
+    const { layers } = world.info;
     assert.deepEqual(
-      sparse.layerCausalKeys,
-      new Float64Array(layers).fill(sum(causal) / layers),
-      'every layer has as many',
+      answer,
+      short.answer_positions.map((position) => short.ids[position]),
     );
-    const parts = sparse.estimateMicros + sparse.indexMicros + sparse.attentionMicros;
-    assert.ok(parts > 0 && parts <= attentionMicros);
-    assert.equal(sparse.guardBlocks, layers);
-    assert.ok(sparse.guardErrorMax > 0 && sparse.guardErrorMax <= sparse.guardErrorSum);
-  }
-});
+    for (const { segment, sparse, attentionMicros } of results) {
+      const [attended, causal] = [sparse.attendedKeys, sparse.causalKeys];
+      const [dense = NaN, chosen = NaN, all = NaN] = [attended[0], attended[place], causal[place]];
+      assert.ok(chosen > 0 && chosen < all);
+      assert.equal(dense > 0, segment.endToken === promptEnd, 'the last rows of the prompt');
+      assert.equal(dense, causal[0], 'which see every key');
+      assert.equal(dense + chosen, sum(attended), 'the others are of these heads');
+      assert.equal(dense + all, sum(causal));
+      assert.equal(sparse.layerAttendedKeys.length, layers);
+      assert.equal(sum(sparse.layerAttendedKeys), sum(attended));
+      assert.deepEqual(
+        sparse.layerCausalKeys,
+        new Float64Array(layers).fill(sum(causal) / layers),
+        'every layer has as many',
+      );
+      const parts = sparse.estimateMicros + sparse.indexMicros + sparse.attentionMicros;
+      assert.ok(parts > 0 && parts <= attentionMicros);
+      assert.equal(sparse.guardBlocks, layers);
+      assert.ok(sparse.guardErrorMax > 0 && sparse.guardErrorMax <= sparse.guardErrorSum);
+    }
+  });
+}
 
 test('the policy is copied at the opening', async () => {
   const reference = await run(policy(A_SHAPE));

@@ -44,6 +44,11 @@ describe('a session with minference prefill', () => {
     assert.deepEqual(sparse.ids, answer);
   });
 
+  test('has key-bounds heads, since no pattern file says otherwise', () => {
+    const patterns = headsOf(sparse).map(({ pattern }) => pattern);
+    assert.deepEqual(patterns, ['HEAD_PATTERN_KEY_BOUNDS']);
+  });
+
   test('answers the same with FlexPrefill, which needs no pattern file', async () => {
     const flex = await generate(
       cluster.client,

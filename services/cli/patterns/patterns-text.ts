@@ -5,11 +5,12 @@ const TYPES: Readonly<Record<Candidate['pattern'], string>> = {
   'a-shape': 'stream_llm',
   'vertical-slash': 'vertical_and_slash',
   'block-sparse': 'block_sparse',
+  'key-bounds': 'key_bounds',
 };
 
 /**
- * Choices as a pattern file: MInference's format, with our "tiles" in each layer. The score is the
- * mean relative error.
+ * Choices as a pattern file: MInference's format, with our key_bounds and our "tiles" in each layer.
+ * The score is the mean relative error.
  */
 export function patternsText(
   choices: readonly HeadChoice[],

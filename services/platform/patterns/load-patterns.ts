@@ -39,27 +39,28 @@ export async function loadPatterns(
   return { patterns, sha256: patternsSha256(patterns), path };
 }
 
-/** Over the heads whose pattern is not the default, in order: no file and an empty one are the same. */
+/**
+ * Over the default and the heads whose pattern is another, in order: no file and an empty one are the
+ * same, and a version with another default is told apart.
+ */
 export function patternsSha256(patterns: ModelPatterns): string {
   const heads = patterns.flatMap((layer, place) =>
     [...layer]
       .filter(([, pattern]) => !isDefault(pattern))
       .sort(([a], [b]) => a - b)
-      .map(([head, { pattern, columns, distances, tiles }]) => [
-        ...[place, head, pattern, columns, distances, tiles],
-      ]),
+      .map(([head, pattern]) => [place, head, ...fieldsOf(pattern)]),
   );
-  return createHash('sha256').update(JSON.stringify(heads)).digest('hex');
+  const said = [fieldsOf(DEFAULT_HEAD_PATTERN), ...heads];
+  return createHash('sha256').update(JSON.stringify(said)).digest('hex');
 }
 
-function isDefault({ pattern, columns, distances, tiles }: HeadPattern): boolean {
-  const other = DEFAULT_HEAD_PATTERN;
-  return (
-    pattern === other.pattern &&
-    columns === other.columns &&
-    distances === other.distances &&
-    tiles === other.tiles
-  );
+function isDefault(pattern: HeadPattern): boolean {
+  const [fields, other] = [fieldsOf(pattern), fieldsOf(DEFAULT_HEAD_PATTERN)];
+  return fields.every((field, at) => field === other[at]);
+}
+
+function fieldsOf({ pattern, columns, distances, tiles }: HeadPattern): (string | number | null)[] {
+  return [pattern, columns, distances, tiles];
 }
 
 /** @returns null if there is none and there need not be one */

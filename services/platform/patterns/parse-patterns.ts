@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import {
   DEFAULT_HEAD_PATTERN,
+  hasLines,
   type HeadPattern,
   type ModelPatterns,
 } from '../../domain/head-pattern.js';
@@ -9,8 +10,8 @@ import { MAX_TILES_PER_BLOCK } from '../../domain/sparse-policy.js';
 
 /*
  * MInference's pattern file: a list with an object a layer; a key is a query head's number, its value
- * [type, a, b, score]. The score says how a search found it and decides nothing. Ours may have "tiles"
- * in a layer: most key tiles of a query block, by query head.
+ * [type, a, b, score]. The score says how a search found it and decides nothing. Ours may have the
+ * type key_bounds, and "tiles" in a layer: most key tiles of a query block, by query head.
  */
 
 /** Columns and distances are 32-bit in the engine's index. */
@@ -21,6 +22,7 @@ const PATTERN_OF_TYPE = {
   vertical_and_slash: 'vertical-slash',
   stream_llm: 'a-shape',
   block_sparse: 'block-sparse',
+  key_bounds: 'key-bounds',
 } as const;
 type PatternType = keyof typeof PATTERN_OF_TYPE;
 const TYPES = Object.keys(PATTERN_OF_TYPE) as PatternType[];
@@ -79,7 +81,7 @@ function toHeads(
   for (const [key, [type, a, b]] of Object.entries(heads)) {
     const pattern = PATTERN_OF_TYPE[type];
     // Published files carry numbers there that their own program does not read.
-    const [columns, distances] = pattern === 'block-sparse' ? [0, 0] : [a, b];
+    const [columns, distances] = hasLines(pattern) ? [a, b] : [0, 0];
     if (pattern === 'a-shape' && distances === 0) {
       const where = `${layerName(place)}, head ${key}, b`;
       throw malformed(path, `${where}: stream_llm needs 1 nearest key at least, its own`);

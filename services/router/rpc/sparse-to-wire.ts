@@ -11,6 +11,7 @@ const HEAD_PATTERN = {
   'vertical-slash': 'HEAD_PATTERN_VERTICAL_SLASH',
   'block-sparse': 'HEAD_PATTERN_BLOCK_SPARSE',
   flex: 'HEAD_PATTERN_FLEX',
+  'key-bounds': 'HEAD_PATTERN_KEY_BOUNDS',
 } as const satisfies Record<HeadPatternName, string>;
 
 export function toWireThresholds(sparse: ResolvedSparsePolicy): ResolvedSparsePrefill {

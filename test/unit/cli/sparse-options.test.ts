@@ -6,7 +6,7 @@ import { toReport } from '../../../services/cli/rpc/answer-events.js';
 import { toHeader } from '../../../services/cli/rpc/to-header.js';
 import type { TurnReport } from '../../../services/domain/session-event.js';
 import { toWireFinished } from '../../../services/router/rpc/to-wire.js';
-import { policyWith, sparsePolicy, sparseWork } from '../../support/sparse-fixture.js';
+import { byPattern, policyWith, sparsePolicy, sparseWork } from '../../support/sparse-fixture.js';
 import type { Finished__Output } from '../../../proto/gen/longshadow/router/v1/Finished.js';
 
 describe('Options of sparse prefill', () => {
@@ -46,7 +46,8 @@ describe('The report of a sparse turn', () => {
     ...{ workerIds: ['w'], decodeId: 'd', promptReran: false },
     sparseWork: sparseWork({
       ...{ sparseTokens: 28_000, denseTokens: 2_000 },
-      ...{ attendedKeys: [10, 5, 25, 0, 0], causalKeys: [10, 10, 100, 0, 0] },
+      attendedKeys: byPattern({ dense: 10, 'a-shape': 5, 'vertical-slash': 20, 'key-bounds': 5 }),
+      causalKeys: byPattern({ dense: 10, 'a-shape': 10, 'vertical-slash': 80, 'key-bounds': 20 }),
       ...{ layerAttendedKeys: [30, 10, 0], layerCausalKeys: [60, 60, 0] },
       ...{ estimateMicros: 10.4, indexMicros: 10, attentionMicros: 80 },
       ...{ guardBlocks: 4, guardErrorSum: 0.08, guardErrorMax: 0.05 },
@@ -73,9 +74,10 @@ describe('The report of a sparse turn', () => {
         {
           pattern: 'HEAD_PATTERN_VERTICAL_SLASH',
           density: 0.25,
-          attendedKeys: 25,
-          causalKeys: 100,
+          attendedKeys: 20,
+          causalKeys: 80,
         },
+        { pattern: 'HEAD_PATTERN_KEY_BOUNDS', density: 0.25, attendedKeys: 5, causalKeys: 20 },
       ],
       density: 40 / 120,
       ...{ layerAttendedKeys: [30, 10, 0], layerCausalKeys: [60, 60, 0] },
@@ -86,7 +88,7 @@ describe('The report of a sparse turn', () => {
     const told = toReport(wire as Finished__Output);
     assert.deepEqual(
       told.sparsePrefill?.densities.map(({ pattern }) => pattern),
-      ['dense', 'a-shape', 'vertical-slash'],
+      ['dense', 'a-shape', 'vertical-slash', 'key-bounds'],
     );
     assert.deepEqual(told.sparsePrefill.layers, [
       { attendedKeys: 30, causalKeys: 60, density: 0.5 },
@@ -95,7 +97,7 @@ describe('The report of a sparse turn', () => {
     ]);
     assert.match(
       describeReport('s', told),
-      /28,000 tokens sparse, 33\.3 % of dense attention \(a-shape 50\.0 %, vertical-slash 25\.0 %\), attention error 2\.0 %/,
+      /28,000 tokens sparse, 33\.3 % of dense attention \(a-shape 50\.0 %, vertical-slash 25\.0 %, key-bounds 25\.0 %\), attention error 2\.0 %/,
     );
   });
 

@@ -4,6 +4,7 @@ import type { AppendTurnRequest__Output } from '../../../proto/gen/longshadow/de
 import type { StartSessionRequest__Output } from '../../../proto/gen/longshadow/decode/v1/StartSessionRequest.js';
 import { ServingError } from '../../../services/domain/serving-error.js';
 import { toAppendTurn, toStartSession } from '../../../services/decode/rpc/convert.js';
+import { byPattern } from '../../support/sparse-fixture.js';
 
 const generation: StartSessionRequest__Output['generation'] = {
   temperature: 0,
@@ -76,11 +77,13 @@ const sparse = {
   minTiles: 8,
   guardInterval: 8,
 };
+/** Of the last pattern too. */
+const KEYS = byPattern({ 'vertical-slash': Number.MAX_SAFE_INTEGER, 'key-bounds': 5 });
 const sparseWork = {
   sparseTokens: '2048',
   denseTokens: '8192',
-  attendedKeys: ['0', '0', '9007199254740991', '0', '0'],
-  causalKeys: ['0', '0', '9007199254740991', '0', '0'],
+  attendedKeys: KEYS.map(String),
+  causalKeys: KEYS.map(String),
   layerAttendedKeys: ['1', '9007199254740991'],
   layerCausalKeys: ['3', '9007199254740991'],
   estimateMicros: '1',
@@ -96,7 +99,7 @@ test('thresholds and work of sparse prefill come as they were sent', () => {
     start({ context: { ...context, prefillPolicy: 'minference', sparse, sparseWork } }),
   ).context;
   assert.deepEqual(policy.sparse, { ...sparse, denseBelowTokens: 8192 });
-  assert.deepEqual(work?.attendedKeys, [0, 0, Number.MAX_SAFE_INTEGER, 0, 0]);
+  assert.deepEqual(work?.attendedKeys, KEYS);
   assert.deepEqual(work.layerAttendedKeys, [1, Number.MAX_SAFE_INTEGER]);
   assert.deepEqual(work.layerCausalKeys, [3, Number.MAX_SAFE_INTEGER]);
   assert.deepEqual([work.sparseTokens, work.guardErrorMax], [2048, 0.25]);

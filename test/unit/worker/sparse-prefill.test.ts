@@ -12,6 +12,7 @@ import { chunkSparseWork } from '../../../services/worker/prefill/chunk-sparse-w
 import { sparseMetrics } from '../../../services/worker/sparse-metrics.js';
 import { sampleSum } from '../../support/metrics-page.js';
 import {
+  byPattern,
   NO_SPARSE_STATS,
   policyWith,
   SPARSE_STATS,
@@ -30,10 +31,10 @@ const SPARSE = sparsePolicy({ patternsSha256: PATTERNS.sha256 });
 
 test('budgets are of each head of each layer of the stage, in order', () => {
   const native = nativeSparsePolicy(policyWith(SPARSE), STAGE);
-  const vertical = [2, 1_000, 6_096, 64];
+  const bounds = [5, 0, 0, 64];
   assert.deepEqual(
     [...(native?.budgets ?? [])],
-    [vertical, [1, 64, 512, 64], vertical, vertical, [3, 0, 0, 100], vertical].flat(),
+    [bounds, [1, 64, 512, 64], bounds, bounds, [3, 0, 0, 100], bounds].flat(),
   );
   const { budgets: _, ...rest } = native ?? { budgets: null };
   assert.deepEqual(rest, {
@@ -51,8 +52,18 @@ test('a request that names its tiles has them in every head, whatever the file s
 test('a stage has the budgets of its own layers', () => {
   const stage = { ...STAGE, layerBegin: 2 };
   const native = nativeSparsePolicy(policyWith(SPARSE), stage);
-  assert.deepEqual([...(native?.budgets ?? [])], [3, 0, 0, 100, 2, 1_000, 6_096, 64]);
+  assert.deepEqual([...(native?.budgets ?? [])], [3, 0, 0, 100, 5, 0, 0, 64]);
 });
+
+for (const tilesPerBlock of [1, 128]) {
+  test(`without a file every head is key-bounds at the ${tilesPerBlock} tiles of the policy`, () => {
+    const patterns: LoadedPatterns = { patterns: [], sha256: patternsSha256([]), path: null };
+    const sparse = { ...SPARSE, patternsSha256: patterns.sha256, tilesPerBlock };
+    const native = nativeSparsePolicy(policyWith(sparse), { ...STAGE, patterns });
+    const heads = Array.from({ length: 6 }, () => [5, 0, 0, tilesPerBlock]);
+    assert.deepEqual([...(native?.budgets ?? [])], heads.flat());
+  });
+}
 
 test('flexprefill has one pattern everywhere and reads no file', () => {
   const sparse = { ...SPARSE, patternsSha256: '', tilesPerBlock: 32 };
@@ -125,7 +136,7 @@ test('keys are told by layer of the model, from its first one on', () => {
 });
 
 test('a chunk of dense rows alone is none of the sparse ones, and its keys count', () => {
-  const keys = Float64Array.of(90, 0, 0, 0, 0);
+  const keys = Float64Array.from(byPattern({ dense: 90 }));
   const stats = { ...NO_SPARSE_STATS, attendedKeys: keys, causalKeys: keys };
   const { sparseTokens, denseTokens, attendedKeys } = chunkSparseWork(chunkWith(stats), 0);
   assert.deepEqual([sparseTokens, denseTokens], [0, 1_024]);
@@ -178,7 +189,8 @@ test('sparse chunks are counted by pattern, by time and by their error', async (
   const registry = makeMetrics('worker');
   const count = sparseMetrics(registry);
   const before = await registry.metrics();
-  for (const pattern of ['dense', 'a-shape', 'vertical-slash', 'block-sparse', 'flex']) {
+  const names = ['dense', 'a-shape', 'vertical-slash', 'block-sparse', 'flex', 'key-bounds'];
+  for (const pattern of names) {
     assert.match(before, new RegExp(`longshadow_sparse_causal_keys_total\\{pattern="${pattern}"`));
   }
   count(SPARSE_STATS);

@@ -1,5 +1,6 @@
 import assert from '../../../support/assert.js';
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -29,8 +30,13 @@ test('a folder without a file has default patterns, those of an empty file', asy
   assert.equal(none.path, null);
   assert.match(none.sha256, /^[0-9a-f]{64}$/);
   assert.equal((await load('[{}, {}]')).sha256, none.sha256);
-  const spelledOut = await load('[{"3": ["vertical_and_slash", 1000, 6096, 0.7]}]');
+  const spelledOut = await load('[{"3": ["key_bounds", 1000, 6096, 0.7]}]');
   assert.equal(spelledOut.sha256, none.sha256);
+});
+
+test('no file has not the digest that it had while its heads were vertical-slash', async () => {
+  const withoutDefault = createHash('sha256').update('[]').digest('hex');
+  assert.notEqual((await loadPatterns(folder, null)).sha256, withoutDefault);
 });
 
 test('a named pipe is refused instead of waited for', async () => {
@@ -56,6 +62,7 @@ test('the digest is of what the patterns say, not of how, or how well, they were
     '[{"0": ["stream_llm", 65, 1024, 0.25], "1": ["block_sparse", 1, 1, 0]}]',
     '[{"0": ["stream_llm", 64, 1023, 0.25], "1": ["block_sparse", 1, 1, 0]}]',
     '[{"0": ["vertical_and_slash", 64, 1024, 0.25], "1": ["block_sparse", 1, 1, 0]}]',
+    '[{"0": ["stream_llm", 64, 1024, 0.25], "1": ["key_bounds", 1, 1, 0]}]',
     '[{"0": ["stream_llm", 64, 1024, 0.25], "2": ["block_sparse", 1, 1, 0]}]',
     '[{}, {"0": ["stream_llm", 64, 1024, 0.25], "1": ["block_sparse", 1, 1, 0]}]',
     '[{"0": ["stream_llm", 64, 1024, 0.25], "1": ["block_sparse", 1, 1, 0], "tiles": {"0": 8}}]',

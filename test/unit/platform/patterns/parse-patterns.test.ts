@@ -80,18 +80,15 @@ test('each type becomes its pattern, and a head that is missing has the default'
       '0': ['vertical_and_slash', 30, 800, 0.5],
       '1': ['stream_llm', 100, 750, 7],
       '3': ['block_sparse', 100, 800, 0.9],
+      '4': ['key_bounds', 100, 800, 0.9],
     },
   ]);
   const of = (head: number) => patternOf(patterns, 0, head);
   assert.deepEqual(of(0), { pattern: 'vertical-slash', columns: 30, distances: 800, tiles: null });
   assert.deepEqual(of(1), { pattern: 'a-shape', columns: 100, distances: 750, tiles: null });
-  assert.deepEqual(of(2), {
-    pattern: 'vertical-slash',
-    columns: 1000,
-    distances: 6096,
-    tiles: null,
-  });
+  assert.deepEqual(of(2), { pattern: 'key-bounds', columns: 0, distances: 0, tiles: null });
   assert.deepEqual(of(3), { pattern: 'block-sparse', columns: 0, distances: 0, tiles: null });
+  assert.deepEqual(patterns[0]?.get(4), of(2));
 });
 
 test('a layer may say how many key tiles its heads see, those that it does not name too', () => {
@@ -102,7 +99,7 @@ test('a layer may say how many key tiles its heads see, those that it does not n
   assert.equal(patternOf(patterns, 0, 0).columns, 30);
   assert.equal(patternOf(patterns, 0, 1).tiles, null);
   assert.deepEqual(patternOf(patterns, 0, 2), {
-    ...{ pattern: 'vertical-slash', columns: 1000, distances: 6096, tiles: 16 },
+    ...{ pattern: 'key-bounds', columns: 0, distances: 0, tiles: 16 },
   });
 });
 

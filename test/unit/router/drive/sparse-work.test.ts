@@ -3,6 +3,7 @@ import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import type { PrefillJob } from '../../../../services/domain/prefill-job.js';
 import { ServingError } from '../../../../services/domain/serving-error.js';
 import type { SparseWork } from '../../../../services/domain/sparse-work.js';
+import { byPattern } from '../../../support/sparse-fixture.js';
 import { closedGate, DriveWorld, someIds, type WorldDriver } from './drive-world.js';
 import { fakeMember } from './fake-members.js';
 
@@ -19,8 +20,8 @@ function workOf({ kind, beginToken, endToken }: PrefillJob): SparseWork | null {
   return {
     sparseTokens: isSparse ? tokens : 0,
     denseTokens: isSparse ? 0 : tokens,
-    attendedKeys: [tokens - keys, 0, keys, 0, 0],
-    causalKeys: [tokens - keys, 0, 2 * keys, 0, 0],
+    attendedKeys: byPattern({ dense: tokens - keys, 'key-bounds': keys }),
+    causalKeys: byPattern({ dense: tokens - keys, 'key-bounds': 2 * keys }),
     layerAttendedKeys: [tokens - keys, keys],
     layerCausalKeys: [tokens - keys, 2 * keys],
     ...{ estimateMicros: 10, indexMicros: 1, attentionMicros: 100 },
@@ -31,8 +32,8 @@ function workOf({ kind, beginToken, endToken }: PrefillJob): SparseWork | null {
 /** All chunks of the prompt, each once. */
 const WHOLE: SparseWork = {
   ...{ sparseTokens: 2_952, denseTokens: 2_048 },
-  attendedKeys: [2_048, 0, 2_952, 0, 0],
-  causalKeys: [2_048, 0, 5_904, 0, 0],
+  attendedKeys: byPattern({ dense: 2_048, 'key-bounds': 2_952 }),
+  causalKeys: byPattern({ dense: 2_048, 'key-bounds': 5_904 }),
   ...{ layerAttendedKeys: [2_048, 2_952], layerCausalKeys: [2_048, 5_904] },
   ...{ estimateMicros: 40, indexMicros: 4, attentionMicros: 400 },
   ...{ guardBlocks: 4, guardErrorSum: 1, guardErrorMax: 0.4608 },
