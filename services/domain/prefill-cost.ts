@@ -1,4 +1,4 @@
-import { TILE_TOKENS } from './head-pattern.js';
+import { type HeadPatternName, TILE_TOKENS } from './head-pattern.js';
 import type { TokenRange } from './token-range.js';
 
 /** What a finished prompt chunk cost. Adopted chunks (prefix, restart) are not work and not listed. */
@@ -38,13 +38,24 @@ export interface SparseLaw {
    * tiles is at its limit long before one of many, which costs as much as a dense one till then.
    */
   readonly headsByTiles: ReadonlyMap<number, number>;
+  /** What choosing the keys costs, of dense attention's products: mean of ESTIMATE_SHARE over heads. */
+  readonly estimateShare: number;
 }
 
-/**
- * The estimate's share of dense attention: two passes of scores, without values, for 64 queries of a
- * chunk. Chunks of 8,192 tokens stand for all.
- */
-const ESTIMATE_SHARE = 64 / 8_192;
+/** Two passes of scores, without values, for 64 queries of a chunk; 8,192 tokens stand for all. */
+const LAST_QUERIES = 64 / 8_192;
+
+/** The estimate's share of dense attention, which has two products for each query and key. */
+export const ESTIMATE_SHARE: Readonly<Record<HeadPatternName, number>> = {
+  dense: 0,
+  'a-shape': 0,
+  'vertical-slash': LAST_QUERIES,
+  // One product for the means of 64 queries and 64 keys.
+  'block-sparse': 1 / (2 * 64 * 64),
+  flex: LAST_QUERIES,
+  // Two products, with the least and the greatest, for every fourth query and 16 keys.
+  'key-bounds': 1 / (4 * 16),
+};
 
 /** Below this share, elapsed time says nothing about a chunk yet. */
 const MIN_SHARE = 0.05;
@@ -108,5 +119,5 @@ function workOf(range: TokenRange, sparse: SparseLaw | null): number {
     attended += count * Math.min(pairs, sparseTokens * (tiles * TILE_TOKENS + DIAGONAL_KEYS));
     heads += count;
   }
-  return dense + attended / heads + ESTIMATE_SHARE * pairs;
+  return dense + attended / heads + sparse.estimateShare * pairs;
 }

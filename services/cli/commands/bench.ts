@@ -3,7 +3,8 @@ import { availableParallelism } from 'node:os';
 import { basename, dirname, resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { PREFILL_POLICY_NAMES, type PrefillPolicy } from '../../domain/policy.js';
-import type { SparseLaw } from '../../domain/prefill-cost.js';
+import { DEFAULT_HEAD_PATTERN } from '../../domain/head-pattern.js';
+import { ESTIMATE_SHARE, type SparseLaw } from '../../domain/prefill-cost.js';
 import { ServingError } from '../../domain/serving-error.js';
 import {
   DEFAULT_DENSE_BELOW_TOKENS,
@@ -191,9 +192,11 @@ async function requireFolder(folder: string): Promise<void> {
   }
 }
 
-/** As if every head had the same tiles: near enough for the time that is left. */
+/** As if every head had the same tiles and the default pattern: near enough for the time left. */
 function aboutSparse({ denseBelowTokens, tilesPerBlock }: BenchThresholds): SparseLaw {
-  return { denseBelowTokens, headsByTiles: new Map([[tilesPerBlock, 1]]) };
+  const headsByTiles = new Map([[tilesPerBlock, 1]]);
+  const estimateShare = ESTIMATE_SHARE[DEFAULT_HEAD_PATTERN.pattern];
+  return { denseBelowTokens, headsByTiles, estimateShare };
 }
 
 function shareAbove0(text: string): number {

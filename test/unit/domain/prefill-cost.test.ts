@@ -7,6 +7,7 @@ import {
   attentionPairs,
   type ChunkWork,
   DIAGONAL_KEYS,
+  ESTIMATE_SHARE,
   remainingPrefillMs,
 } from '../../../services/domain/prefill-cost.js';
 
@@ -108,7 +109,8 @@ for (const { name, headTiles } of LIMITS) {
     const denseBelowTokens = 8_192;
     const headsByTiles = new Map<number, number>();
     for (const tiles of headTiles) headsByTiles.set(tiles, (headsByTiles.get(tiles) ?? 0) + 1);
-    const sparse = { denseBelowTokens, headsByTiles };
+    const estimateShare = ESTIMATE_SHARE['vertical-slash'];
+    const sparse = { denseBelowTokens, headsByTiles, estimateShare };
     const totalTokens = 1_000_000;
     const chunks = planPrefillChunks(totalTokens, 'cpu').map((range) =>
       sparseChunk(range, denseBelowTokens, headTiles),
@@ -124,6 +126,22 @@ for (const { name, headTiles } of LIMITS) {
     }
   });
 }
+
+test('choosing keys costs its share of dense attention, in sparse chunks alone', () => {
+  const first = { beginToken: 0, endToken: 8_192 };
+  const rest = { beginToken: 8_192, endToken: 1_000_000 };
+  const dense = attentionPairs(first) + DIAGONAL_KEYS * first.endToken;
+  const finished = [{ ...first, attentionMicros: dense, engineMicros: dense, wallMicros: dense }];
+  const ahead = { finished, running: null, nextToken: 8_192, totalTokens: 1_000_000 };
+  const leftMs = (estimateShare: number): number =>
+    remainingPrefillMs({
+      ...ahead,
+      sparse: { denseBelowTokens: 8_192, headsByTiles: new Map([[64, 1]]), estimateShare },
+    }) ?? NaN;
+  const estimateMs = leftMs(ESTIMATE_SHARE['key-bounds']) - leftMs(0);
+  const wantedMs = attentionPairs(rest) / 64 / 1000;
+  assert.ok(Math.abs(estimateMs - wantedMs) < 1e-9 * wantedMs, `${estimateMs} vs ${wantedMs}`);
+});
 
 /** What a chunk costs whose blocks of 64 queries see all their key tiles, up to each head's limit. */
 function sparseChunk(

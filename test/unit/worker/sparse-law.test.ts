@@ -6,11 +6,11 @@ import { sparseLaw } from '../../../services/worker/prefill/sparse-law.js';
 import { policyWith, sparsePolicy } from '../../support/sparse-fixture.js';
 import { job, makeWorld, sessionRecord, settle } from './fake-prefill.js';
 
-/** Pattern (1 A-shape, 2 vertical-slash, 3 block-sparse), columns, distances and tiles of six heads. */
+/** Pattern (1 A-shape, 2 vertical-slash, 5 key-bounds), columns, distances and tiles of six heads. */
 const HEADS = [
   [2, 1_000, 6_096, 8],
   [2, 1_000, 6_096, 512],
-  [3, 0, 0, 8],
+  [5, 0, 0, 8],
   [1, 64, 512, 512],
   [1, 65, 513, 512],
   [1, 64, 512, 8],
@@ -33,6 +33,15 @@ test('heads are counted by the tiles that they have, a window’s by its lines t
   assert.equal(sparseLaw(null), null);
 });
 
+test('what choosing keys costs is the mean over the heads, by their patterns', () => {
+  // Lines: 64 of 8,192 queries. Bounds: every fourth query, and of 16 keys the least and the greatest.
+  const [lines, bounds, window] = [1 / 128, 1 / 64, 0];
+  const mean = (2 * lines + bounds + 3 * window) / 6;
+  assert.ok(Math.abs((sparseLaw(SPARSE)?.estimateShare ?? NaN) - mean) < 1e-12);
+  const oneHead = { ...SPARSE, budgets: Float64Array.of(5, 0, 0, 64) };
+  assert.equal(sparseLaw(oneHead)?.estimateShare, bounds);
+});
+
 test('the time that is left follows from the tiles of the heads, not from those of the policy', async () => {
   const policy = policyWith(sparsePolicy());
   const { run, chunks, state } = makeWorld();
@@ -50,7 +59,8 @@ test('the time that is left follows from the tiles of the heads, not from those 
   const told = { finished, running: null, nextToken: 1_024, totalTokens };
   const wanted = remainingPrefillMs({ ...told, sparse: sparseLaw(SPARSE) }) ?? NaN;
   const headsByTiles = new Map([[64, 1]]);
-  const other = remainingPrefillMs({ ...told, sparse: { denseBelowTokens: 1_024, headsByTiles } });
+  const sparse = { denseBelowTokens: 1_024, headsByTiles, estimateShare: 0 };
+  const other = remainingPrefillMs({ ...told, sparse });
   assert.notEqual(Math.round(wanted), Math.round(other ?? NaN));
   assert.equal(event?.type === 'progress' ? event.etaMs : null, Math.round(wanted));
 });
