@@ -1,4 +1,10 @@
-import { HEAD_PATTERNS, type HeadPattern, TILE_TOKENS } from '../../domain/head-pattern.js';
+import {
+  DEFAULT_HEAD_PATTERN,
+  hasLines,
+  HEAD_PATTERNS,
+  type HeadPattern,
+  TILE_TOKENS,
+} from '../../domain/head-pattern.js';
 
 /** A pattern that a search tries for every query head; `tiles` is the same for all. */
 export interface Candidate {
@@ -32,14 +38,16 @@ export function searchCandidates(tiles: number): readonly Candidate[] {
     ...[...new Set(first)].map((columns) => aShape(columns, tiles)),
     ...LINES.map(([columns, distances]) => candidate('vertical-slash', columns, distances)),
     candidate('block-sparse', 0, 0),
+    candidate('key-bounds', 0, 0),
   ];
 }
 
-/** Place of the pattern that a model without a pattern file is served with. */
+/** Name of the pattern that every head of a model without a pattern file is served with. */
+export const DEFAULT_NAME = patternName(DEFAULT_HEAD_PATTERN);
+
+/** Place of that pattern. */
 export function defaultPlace(candidates: readonly Candidate[]): number {
-  return candidates.findIndex(
-    ({ pattern, columns }) => pattern === 'vertical-slash' && columns === 1_000,
-  );
+  return candidates.findIndex(({ name }) => name === DEFAULT_NAME);
 }
 
 /** Place of the window that chooses nothing by content. */
@@ -67,6 +75,15 @@ function aShape(columns: number, tiles: number): Candidate {
 }
 
 function candidate(pattern: HeadPattern['pattern'], columns: number, distances: number): Candidate {
-  const lines = pattern === 'block-sparse' ? '' : ` ${String(columns)}, ${String(distances)}`;
-  return { name: `${pattern}${lines}`, pattern, columns, distances };
+  const lines = { pattern, columns, distances };
+  return { name: patternName(lines), ...lines };
+}
+
+/** `vertical-slash 1000, 6096`, `key-bounds` */
+export function patternName({
+  pattern,
+  columns,
+  distances,
+}: Pick<HeadPattern, 'pattern' | 'columns' | 'distances'>): string {
+  return hasLines(pattern) ? `${pattern} ${String(columns)}, ${String(distances)}` : pattern;
 }

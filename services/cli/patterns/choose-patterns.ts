@@ -3,6 +3,8 @@ import type { TrialSums } from './trial-sums.js';
 
 /** A closer pair of patterns than this is told apart by chance. */
 const NOISE = 0.02;
+/** Patterns that find their keys by content: all but windows. */
+const BY_CONTENT = ['vertical-slash', 'block-sparse', 'key-bounds'] as const;
 
 /** What a search chose for one query head. */
 export interface HeadChoice {
@@ -12,7 +14,7 @@ export interface HeadChoice {
   readonly candidate: number;
   /** Mean relative error of a row, calibration prompts. */
   readonly error: number;
-  /** Block-sparse and vertical-slash do equally well here: which one was taken is chance. */
+  /** The best two patterns that find keys by content do equally well: which was taken is chance. */
   readonly isClose: boolean;
 }
 
@@ -52,11 +54,10 @@ export function headDensities(sums: TrialSums, shape: TrialShape, place: number)
     .map((keys) => keys / sums.causalKeys);
 }
 
-/** The two patterns that find their keys by content; a window that beats both is no chance. */
+/** A window that beats all that look at content is no chance. */
 function isClose(errors: readonly number[], candidates: readonly Candidate[]): boolean {
-  const best = (wanted: Candidate['pattern']): number =>
-    Math.min(...errors.filter((_, at) => candidates[at]?.pattern === wanted));
-  const [lines, blocks] = [best('vertical-slash'), best('block-sparse')];
-  const least = Math.min(lines, blocks);
-  return Math.min(...errors) === least && Math.abs(lines - blocks) < NOISE * least;
+  const [best = NaN, next = NaN] = BY_CONTENT.map((wanted) =>
+    Math.min(...errors.filter((_, at) => candidates[at]?.pattern === wanted)),
+  ).sort((a, b) => a - b);
+  return Math.min(...errors) === best && next - best < NOISE * best;
 }

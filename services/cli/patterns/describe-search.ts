@@ -1,4 +1,5 @@
 import { formatCount, formatShare, formatTable } from '../output/format.js';
+import { DEFAULT_NAME } from './candidates.js';
 import type { SearchOptions } from './search-options.js';
 import type { ErrorAt, SearchSummary } from './search-summary.js';
 
@@ -23,8 +24,8 @@ export function describeSearch(
     ...(summary.closeHeads === 0
       ? []
       : [
-          `warning: block-sparse and vertical-slash differ by less than 2 % for ` +
-            `${count(summary.closeHeads, 'head')}: which of them was taken there is chance`,
+          `warning: the best two of vertical-slash, block-sparse and key-bounds differ by less ` +
+            `than 2 % for ${count(summary.closeHeads, 'head')}: which of them was taken there is chance`,
         ]),
     '',
   ].join('\n\n');
@@ -51,7 +52,7 @@ function heldOutTable({ heldOut }: SearchSummary): string {
     [
       { title: 'layer' },
       { title: 'chosen', right: true },
-      { title: 'vertical-slash 1000, 6096', right: true },
+      { title: DEFAULT_NAME, right: true },
       { title: 'a-shape', right: true },
     ],
     heldOut.map(({ layer, chosen, standard, control }) => [
@@ -69,7 +70,7 @@ function describeGain({ heldOut }: SearchSummary): string {
     return `${formatShare(Math.abs(change))} ${word} than ${name}`;
   };
   return (
-    `The chosen patterns' error is ${against('vertical-slash 1000, 6096', all.standard)}, ` +
+    `The chosen patterns' error is ${against(DEFAULT_NAME, all.standard)}, ` +
     `and ${against('a-shape', all.control)}.`
   );
 }

@@ -38,7 +38,7 @@ export interface SearchSummary {
   readonly patterns: readonly PatternLine[];
   /** Layers in order, then all; empty without held-out prompts. */
   readonly heldOut: readonly HeldOutLine[];
-  /** Heads of which block-sparse and vertical-slash do equally well. */
+  /** Heads of which two patterns that find keys by content do equally well. */
   readonly closeHeads: number;
 }
 

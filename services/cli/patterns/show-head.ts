@@ -16,7 +16,7 @@ import { withOwnStore } from '../engine/own-store.js';
 import { formatCount, formatShare } from '../output/format.js';
 import { writeWhole } from '../output/write-whole.js';
 import { AttendedTiles } from './attended-tiles.js';
-import { candidateBudgets } from './candidates.js';
+import { candidateBudgets, patternName } from './candidates.js';
 import { drawAttention, MOST_ROWS } from './draw-attention.js';
 import { shownPromptIds } from './shown-prompt.js';
 import { addSums, noTrials, sumsOf, type TrialSums } from './trial-sums.js';
@@ -132,9 +132,8 @@ function draw(call: ShowCall, shown: ShownHead, tiles: AttendedTiles): string {
 }
 
 /** `vertical-slash 1000, 6096 at 64 tiles` */
-export function describePattern({ pattern, columns, distances, tiles }: HeadPattern): string {
-  const lines = pattern === 'block-sparse' ? '' : ` ${String(columns)}, ${String(distances)}`;
-  return `${pattern}${lines} at ${String(tiles)} tiles`;
+export function describePattern(pattern: HeadPattern): string {
+  return `${patternName(pattern)} at ${String(pattern.tiles)} tiles`;
 }
 
 function refuseHead(flag: string, value: number, count: number): void {

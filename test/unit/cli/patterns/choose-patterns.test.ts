@@ -1,7 +1,7 @@
 import assert from '../../../support/assert.js';
 import { test } from 'node:test';
 import { choosePatterns } from '../../../../services/cli/patterns/choose-patterns.js';
-import { BLOCKS, LINES, SHAPE, STANDARD, sumsWith, WINDOW } from './trial-fixture.js';
+import { BLOCKS, LINES, OTHER_LINES, SHAPE, STANDARD, sumsWith, WINDOW } from './trial-fixture.js';
 
 test('each head gets the candidate with the smallest mean error of a row', () => {
   const choices = choosePatterns(
@@ -20,12 +20,12 @@ test('each head gets the candidate with the smallest mean error of a row', () =>
 });
 
 test('of equal errors the earlier candidate is chosen', () => {
-  const [all, two] = choosePatterns(sumsWith([{}, { [STANDARD]: 0.5, [BLOCKS]: 0.5 }]), SHAPE);
+  const [all, two] = choosePatterns(sumsWith([{}, { [BLOCKS]: 0.5, [STANDARD]: 0.5 }]), SHAPE);
   assert.equal(all?.candidate, 0);
-  assert.equal(two?.candidate, STANDARD);
+  assert.equal(two?.candidate, BLOCKS);
 });
 
-test('a choice between lines and blocks that differ by less than 2 % is told', () => {
+test('a choice between patterns that differ by less than 2 % is told', () => {
   const choices = choosePatterns(
     sumsWith([
       { [LINES]: 0.5, [BLOCKS]: 0.509 },
@@ -39,5 +39,22 @@ test('a choice between lines and blocks that differ by less than 2 % is told', (
   assert.deepEqual(
     choices.map(({ isClose }) => isClose),
     [true, false, true, false],
+  );
+});
+
+test('the best two of three patterns are compared, and never two of one pattern', () => {
+  const choices = choosePatterns(
+    sumsWith([
+      { [LINES]: 0.5, [STANDARD]: 0.505 },
+      { [BLOCKS]: 0.505, [STANDARD]: 0.5, [LINES]: 0.9 },
+      // Two that are alike, and both far behind the third.
+      { [LINES]: 0.5, [BLOCKS]: 0.5, [STANDARD]: 0.4 },
+      { [LINES]: 0.5, [OTHER_LINES]: 0.5 },
+    ]),
+    SHAPE,
+  );
+  assert.deepEqual(
+    choices.map(({ isClose }) => isClose),
+    [true, true, false, false],
   );
 });

@@ -6,10 +6,19 @@ import {
   checkPatternShape,
   parsePatterns,
 } from '../../../../services/platform/patterns/parse-patterns.js';
-import { BLOCKS, CANDIDATES, LINES, SHAPE, sumsWith, TILES, WINDOW } from './trial-fixture.js';
+import {
+  BLOCKS,
+  CANDIDATES,
+  LINES,
+  SHAPE,
+  STANDARD,
+  sumsWith,
+  TILES,
+  WINDOW,
+} from './trial-fixture.js';
 
 const choices = choosePatterns(
-  sumsWith([{ [LINES]: 0.5 }, { [BLOCKS]: 1 / 3 }, { [WINDOW]: 0.1 }, {}]),
+  sumsWith([{ [LINES]: 0.5 }, { [BLOCKS]: 1 / 3 }, { [WINDOW]: 0.1 }, { [STANDARD]: 0.2 }]),
   SHAPE,
 );
 const text = patternsText(choices, CANDIDATES, TILES);
@@ -23,7 +32,7 @@ test("the file has MInference's format, with our tiles in each layer", () => {
     },
     {
       '0': ['stream_llm', 128, 3_904, 0.1],
-      '1': ['stream_llm', 128, 3_904, 1],
+      '1': ['key_bounds', 0, 0, 0.2],
       tiles: { '0': TILES, '1': TILES },
     },
   ]);

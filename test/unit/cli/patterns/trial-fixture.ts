@@ -5,7 +5,7 @@ import type { TrialSums } from '../../../../services/cli/patterns/trial-sums.js'
 export const TILES = 64;
 export const CANDIDATES = searchCandidates(TILES);
 /** Places of the candidates that tests speak of. */
-export const [WINDOW, LINES, STANDARD, BLOCKS] = [0, 2, 3, 7] as const;
+export const [WINDOW, LINES, OTHER_LINES, BLOCKS, STANDARD] = [0, 2, 3, 7, 8] as const;
 
 /** Two layers of two heads. */
 export const SHAPE: TrialShape = { layers: 2, queryHeads: 2, candidates: CANDIDATES };
