@@ -1,5 +1,5 @@
-// The patterns that choose whole key blocks, kBlockSparse and kFlex: that every backend sees the
-// blocks that stand out, and that nothing it is given leads it out of range.
+// The patterns that choose whole key blocks, kBlockSparse, kFlex and kKeyBounds: that every backend
+// sees the blocks that stand out, and that nothing it is given leads it out of range.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -8,98 +8,12 @@
 
 #include "longshadow/error.h"
 #include "longshadow/sparse_selection.h"
+#include "test/conformance/sparse_chunk.h"
 #include "test/conformance/sparse_support.h"
 #include "test/conformance/tolerance.h"
 
 namespace longshadow::conformance {
 namespace {
-
-using Blocks = std::set<std::uint32_t>;
-
-struct Sizes {
-  std::int64_t position = 0;
-  std::int64_t rows = 1;
-  std::int32_t kv_heads = 1;
-  std::int32_t group = 1;
-  std::int32_t head_dim = 64;
-  DType dtype = DType::kF32;
-
-  std::int64_t keys() const { return position + rows; }
-  std::int64_t query_blocks() const { return (rows + kBlockTokens - 1) / kBlockTokens; }
-  std::int64_t key_blocks() const { return position / kBlockTokens + query_blocks(); }
-  std::int64_t own_block(std::int64_t i) const { return position / kBlockTokens + i; }
-};
-
-/// A chunk with its cache, in layer 1 of two, its rows not the first of the matrix.
-struct Chunk {
-  Chunk(std::mt19937_64& generator, const Sizes& wanted)
-      : sizes(wanted),
-        shape{wanted.kv_heads * wanted.group, wanted.kv_heads, wanted.head_dim,
-              1.0F / std::sqrt(static_cast<float>(wanted.head_dim))},
-        geometry{2, wanted.kv_heads, wanted.head_dim, wanted.dtype},
-        cache(geometry, wanted.keys()),
-        q(Matrix::Random(generator, wanted.dtype, kRowBegin + wanted.rows,
-                         shape.query_heads * wanted.head_dim)) {
-    cache.FillRandom(generator, wanted.keys());
-  }
-
-  SequenceRows Rows() const { return {kRowBegin, sizes.rows, sizes.position, cache.pages()}; }
-
-  std::unique_ptr<SparseSelection> Select(Backend& backend, const HeadBudget& budget,
-                                          const FlexOptions& flex = {}) const {
-    const std::vector<HeadBudget> budgets(static_cast<std::size_t>(shape.query_heads), budget);
-    return backend.SelectKeys(q.View(), shape, geometry, 1, Rows(), budgets, flex);
-  }
-
-  /// All keys of a block become the same vector: its mean, whatever the rounding.
-  void SetBlock(std::int32_t kv_head, std::int64_t block, std::int64_t axis, float length) {
-    const std::int64_t end = std::min(sizes.keys(), (block + 1) * kBlockTokens);
-    for (std::int64_t key = block * kBlockTokens; key < end; ++key) {
-      for (std::int64_t d = 0; d < sizes.head_dim; ++d) {
-        cache.SetK(1, kv_head, key, d, d == axis ? length : 0.0F);
-      }
-    }
-  }
-  void SetQueries(std::int64_t first, std::int64_t count, std::int32_t head, std::int64_t axis,
-                  float length) {
-    for (std::int64_t row = first; row < first + count; ++row) {
-      for (std::int64_t d = 0; d < sizes.head_dim; ++d) {
-        q.Set(kRowBegin + row, head * sizes.head_dim + d, d == axis ? length : 0.0F);
-      }
-    }
-  }
-
-  static constexpr std::int64_t kRowBegin = 3;
-  Sizes sizes;
-  AttentionShape shape;
-  KvGeometry geometry;
-  PagedKv cache;
-  Matrix q;
-};
-
-HeadBudget BlockSparse(std::int64_t tiles) { return {HeadPattern::kBlockSparse, 0, 0, tiles}; }
-HeadBudget Flex(std::int64_t tiles) { return {HeadPattern::kFlex, 0, 0, tiles}; }
-
-Blocks BlocksOf(const HeadSelection& head, std::int64_t i) {
-  const auto at = static_cast<std::size_t>(i);
-  return {head.blocks.begin() + head.block_offsets[at],
-          head.blocks.begin() + head.block_offsets[at + 1]};
-}
-
-Sizes DrawSizes(std::mt19937_64& generator) {
-  const auto below = [&](std::int64_t limit) {
-    return static_cast<std::int64_t>(generator() % static_cast<std::uint64_t>(limit));
-  };
-  constexpr std::int32_t kDims[] = {8, 24, 64, 96, 128};
-  Sizes sizes;
-  sizes.position = below(24) * kBlockTokens;
-  sizes.rows = 1 + below(500);
-  sizes.kv_heads = static_cast<std::int32_t>(1 + below(2));
-  sizes.group = static_cast<std::int32_t>(1 + below(3));
-  sizes.head_dim = kDims[below(5)];
-  sizes.dtype = below(2) == 0 ? DType::kF32 : DType::kBF16;
-  return sizes;
-}
 
 class SparseBlocks : public BackendTest {
  protected:
@@ -112,7 +26,7 @@ TEST_P(SparseBlocks, KeepTheRulesAndTheBudget) {
   for (int repeat = 0; repeat < 12; ++repeat) {
     const Chunk chunk(generator_, DrawSizes(generator_));
     const std::int64_t tiles = 1 + Below(8);
-    for (const HeadBudget& budget : {BlockSparse(tiles), Flex(tiles)}) {
+    for (const HeadBudget& budget : {BlockSparse(tiles), Flex(tiles), KeyBounds(tiles)}) {
       const auto selection = chunk.Select(*backend_, budget);
       const KeySelection keys = selection->ToHost();
       CheckSelection(keys, chunk.shape.query_heads);
@@ -223,7 +137,8 @@ TEST_P(SparseBlocks, AreThoseOfTheReferenceWhereScoresAreFarApart) {
         chunk.SetBlock(kv, b, 0, static_cast<float>(order[static_cast<std::size_t>(b)]));
       }
     }
-    for (const HeadBudget& budget : {BlockSparse(5), Flex(0), Flex(6), BlockSparse(100)}) {
+    for (const HeadBudget& budget :
+         {BlockSparse(5), Flex(0), Flex(6), BlockSparse(100), KeyBounds(5)}) {
       const FlexOptions flex{0.8F, repeat % 2 == 0 ? 0.0F : 0.9F, 2};
       const KeySelection expected = chunk.Select(*reference, budget, flex)->ToHost();
       const KeySelection keys = chunk.Select(*backend_, budget, flex)->ToHost();
@@ -252,7 +167,7 @@ TEST_P(SparseBlocks, SeeAPlantedBlock) {
         chunk.SetQueries(0, sizes.rows, kv * sizes.group + g, 5, 20);
       }
     }
-    for (const HeadBudget& budget : {BlockSparse(4), Flex(8)}) {
+    for (const HeadBudget& budget : {BlockSparse(4), Flex(8), KeyBounds(4)}) {
       const KeySelection keys = chunk.Select(*backend_, budget, flex)->ToHost();
       for (std::size_t head = 0; head < keys.heads.size(); ++head) {
         for (std::int64_t i = 0; i < sizes.query_blocks(); ++i) {
@@ -282,7 +197,8 @@ TEST_P(SparseBlocks, OfAllBlocksAttendAsDenseDoes) {
     const Batch b(generator_, {sizes.kv_heads, sizes.group, sizes.head_dim}, sizes.dtype,
                   {&chunk, 1});
     const Matrix dense = b.Run(*backend_);
-    for (const HeadBudget& budget : {BlockSparse(sizes.key_blocks()), Flex(0)}) {
+    for (const HeadBudget& budget :
+         {BlockSparse(sizes.key_blocks()), Flex(0), KeyBounds(sizes.key_blocks())}) {
       const std::vector<HeadBudget> budgets(static_cast<std::size_t>(b.shape.query_heads), budget);
       const auto selection =
           backend_->SelectKeys(b.q.View(), b.shape, b.geometry, 1, b.sequences[0], budgets,
@@ -307,7 +223,7 @@ TEST_P(SparseBlocks, AreCountedAsAttendedWithinTheBudget) {
   sizes.rows = 3 * kBlockTokens;
   const Chunk chunk(generator_, sizes);
   Matrix out(sizes.dtype, chunk.q.rows(), chunk.q.cols());
-  for (const HeadBudget& budget : {BlockSparse(6), Flex(6)}) {
+  for (const HeadBudget& budget : {BlockSparse(6), Flex(6), KeyBounds(6)}) {
     const auto selection = chunk.Select(*backend_, budget);
     backend_->IndexRows(*selection, sizes.position, sizes.rows);
     backend_->SparseAttention(chunk.q.View(), chunk.shape, chunk.geometry, 1, chunk.Rows(),
@@ -333,7 +249,7 @@ TEST_P(SparseBlocks, OfNumbersThatAreNoneMakeTheHeadDense) {
         chunk.q.Set(chunk.q.rows() - 1, (sizes.group + g) * sizes.head_dim + d, kNaN);
       }
     }
-    for (const HeadBudget& budget : {BlockSparse(3), Flex(3)}) {
+    for (const HeadBudget& budget : {BlockSparse(3), Flex(3), KeyBounds(3)}) {
       const KeySelection keys = chunk.Select(*backend_, budget)->ToHost();
       CheckSelection(keys, chunk.shape.query_heads);
       for (std::size_t head = 0; head < keys.heads.size(); ++head) {
@@ -353,7 +269,7 @@ TEST_P(SparseBlocks, OfEndlessNumbersStayInRange) {
       chunk.cache.SetK(1, 0, Below(chunk.sizes.keys()), Below(chunk.sizes.head_dim),
                        i == 0 ? -kInfinity : kInfinity);
     }
-    for (const HeadBudget& budget : {BlockSparse(3), Flex(3)}) {
+    for (const HeadBudget& budget : {BlockSparse(3), Flex(3), KeyBounds(3)}) {
       CheckSelection(chunk.Select(*backend_, budget)->ToHost(), chunk.shape.query_heads);
     }
   }

@@ -13,7 +13,8 @@ using Clock = std::chrono::steady_clock;
 
 const HeadBudget kPatterns[] = {{HeadPattern::kVerticalSlash, 1000, 1000, 64},
                                 {HeadPattern::kBlockSparse, 0, 0, 64},
-                                {HeadPattern::kFlex, 0, 0, 0}};
+                                {HeadPattern::kFlex, 0, 0, 0},
+                                {HeadPattern::kKeyBounds, 0, 0, 64}};
 
 class SparseCancelTest : public BackendTest {
  protected:

@@ -193,11 +193,12 @@ TEST_P(SparseNanTest, AKeyThatIsNotANumberShowsAsInDenseAttentionWhereKeysAreCho
   const Sequence chunk{1024, 150};
   for (const DType dtype : kDTypes) {
     // Patterns alternate over the kv heads, of which every second one is spoilt.
-    Batch b = MakeBatch(dtype, chunk, 6);
+    Batch b = MakeBatch(dtype, chunk, 8);
     const HeadBudget lines{HeadPattern::kVerticalSlash, 30, 100, 4};
     const HeadBudget blocks{HeadPattern::kBlockSparse, 0, 0, 3};
     const HeadBudget flex{HeadPattern::kFlex, 0, 0, 3};
-    const HeadBudget budgets[] = {lines, lines, blocks, blocks, flex, flex};
+    const HeadBudget bounds{HeadPattern::kKeyBounds, 0, 0, 3};
+    const HeadBudget budgets[] = {lines, lines, blocks, blocks, flex, flex, bounds, bounds};
     // Far from everything that is always chosen; and in the chunk, where only later rows see it.
     for (const std::int64_t key : {500, 1024 + 80}) {
       const BadKey bad(b, 1, key);
@@ -206,7 +207,7 @@ TEST_P(SparseNanTest, AKeyThatIsNotANumberShowsAsInDenseAttentionWhereKeysAreCho
       const KeySelection keys = selection->ToHost();
       const Matrix sparse = AttendSparse(*backend_, b, *selection, {0, 150});
       const Matrix dense = b.Run(*backend_);
-      for (std::int32_t head = 0; head < 6; ++head) {
+      for (std::int32_t head = 0; head < 8; ++head) {
         EXPECT_EQ(keys.heads[static_cast<std::size_t>(head)].form == HeadSelection::Form::kDense,
                   head % 2 == 1)
             << "head " << head;

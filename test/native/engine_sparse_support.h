@@ -31,12 +31,14 @@ inline constexpr HeadBudget kDenseHead{};
 inline constexpr HeadBudget kWideShape{HeadPattern::kAShape, 0, kAll, 0};
 inline constexpr HeadBudget kAllLines{HeadPattern::kVerticalSlash, kAll, kAll, 0};
 inline constexpr HeadBudget kAllBlocks{HeadPattern::kBlockSparse, 0, 0, kAll};
+inline constexpr HeadBudget kAllByBounds{HeadPattern::kKeyBounds, 0, 0, kAll};
 inline constexpr HeadBudget kAllByMass{HeadPattern::kFlex, 0, 0, 0};
 /// All but the first keys, which the last rows alone would see.
 inline constexpr HeadBudget kNearlyAll{HeadPattern::kAShape, 0, kTokens - 128, 0};
 inline constexpr HeadBudget kNarrowShape{HeadPattern::kAShape, 8, 64, 0};
 inline constexpr HeadBudget kFewLines{HeadPattern::kVerticalSlash, 40, 120, 4};
 inline constexpr HeadBudget kFewBlocks{HeadPattern::kBlockSparse, 0, 0, 3};
+inline constexpr HeadBudget kFewByBounds{HeadPattern::kKeyBounds, 0, 0, 3};
 inline constexpr HeadBudget kFewByMass{HeadPattern::kFlex, 0, 0, 4};
 
 struct Case {

@@ -22,7 +22,7 @@ float Farthest(const std::vector<float>& a, const std::vector<float>& b) {
 
 TEST_P(EngineSparse, EqualsDenseWhenEveryKeyIsChosen) {
   const Outcome dense = Run(nullptr);
-  for (const HeadBudget& budget : {kWideShape, kAllLines, kAllBlocks, kAllByMass}) {
+  for (const HeadBudget& budget : {kWideShape, kAllLines, kAllBlocks, kAllByMass, kAllByBounds}) {
     SparsePolicy policy = Policy({budget});
     policy.flex.min_tiles = kAll;
     const Outcome sparse = Run(&policy);
@@ -42,7 +42,7 @@ TEST_P(EngineSparse, IsFarFromDenseWhenKeysAreMissing) {
     const SparsePolicy policy = Policy({budget});
     return Farthest(Run(&policy).logprobs, dense.logprobs);
   };
-  for (const HeadBudget& budget : {kNarrowShape, kFewLines, kFewBlocks, kFewByMass}) {
+  for (const HeadBudget& budget : {kNarrowShape, kFewLines, kFewBlocks, kFewByMass, kFewByBounds}) {
     EXPECT_GT(off_by(budget), 20 * Tolerance()) << static_cast<int>(budget.pattern);
   }
   EXPECT_GT(off_by(kNearlyAll), 4 * Tolerance()) << "the first keys alone";

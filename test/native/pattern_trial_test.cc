@@ -32,10 +32,12 @@ constexpr std::int64_t kTokens = 1024;
 const std::vector<HeadBudget> kFull = {{HeadPattern::kDense, 0, 0, 0},
                                        {HeadPattern::kAShape, 0, kAll, 0},
                                        {HeadPattern::kVerticalSlash, kAll, kAll, 0},
-                                       {HeadPattern::kBlockSparse, 0, 0, kAll}};
+                                       {HeadPattern::kBlockSparse, 0, 0, kAll},
+                                       {HeadPattern::kKeyBounds, 0, 0, kAll}};
 const std::vector<HeadBudget> kTiny = {{HeadPattern::kAShape, 8, 64, 0},
                                        {HeadPattern::kVerticalSlash, 40, 120, 4},
-                                       {HeadPattern::kBlockSparse, 0, 0, 3}};
+                                       {HeadPattern::kBlockSparse, 0, 0, 3},
+                                       {HeadPattern::kKeyBounds, 0, 0, 3}};
 
 class PatternTrials : public testing::TestWithParam<Case> {
  protected:

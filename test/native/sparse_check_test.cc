@@ -120,6 +120,7 @@ TEST(CheckBudgets, TakesWhatAPatternMayHave) {
                                            {HeadPattern::kVerticalSlash, 0, 0, 0},
                                            {HeadPattern::kVerticalSlash, 1000, 6096, 64},
                                            {HeadPattern::kBlockSparse, 0, 0, 1},
+                                           {HeadPattern::kKeyBounds, 0, 0, 1},
                                            {HeadPattern::kFlex, 0, 0, 0},
                                            {HeadPattern::kFlex, INT64_MAX, INT64_MAX, INT64_MAX}};
   EXPECT_EQ(Refusal([&] { CheckBudgets(budgets); }), "");
@@ -133,7 +134,8 @@ TEST(CheckBudgets, RefusesNamingHeadAndField) {
       {{HeadPattern::kDense, 0, 0, INT64_MIN}, "head 1: tiles must be at least 0"},
       {{HeadPattern::kAShape, 4, 0, 0}, "head 1: distances must be at least 1"},
       {{HeadPattern::kBlockSparse, 4, 4, 0}, "head 1: tiles must be at least 1"},
-      {{static_cast<HeadPattern>(kHeadPatterns)}, "head 1: unknown pattern 5"},
+      {{HeadPattern::kKeyBounds, 0, 0, 0}, "head 1: tiles must be at least 1"},
+      {{static_cast<HeadPattern>(kHeadPatterns)}, "head 1: unknown pattern 6"},
   };
   for (const auto& [budget, says] : cases) {
     const std::vector<HeadBudget> budgets = {{}, budget};

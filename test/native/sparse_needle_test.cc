@@ -97,8 +97,9 @@ TEST(SparseNeedle, FindsWhatAWindowOfAsManyTilesDoesNot) {
   const auto ask = [&](const HeadBudget& budget) {
     return Ask(*engine, needle, Policy(engine->info(), {budget}), needle.end);
   };
-  for (const HeadBudget& budget : {HeadBudget{HeadPattern::kVerticalSlash, 1000, 2000, 16},
-                                   HeadBudget{HeadPattern::kFlex, 0, 0, 64}}) {
+  for (const HeadBudget& budget :
+       {HeadBudget{HeadPattern::kVerticalSlash, 1000, 2000, 16},
+        HeadBudget{HeadPattern::kFlex, 0, 0, 64}, HeadBudget{HeadPattern::kKeyBounds, 0, 0, 16}}) {
     const Answer found = ask(budget);
     const Answer control = ask(Window(budget.tiles));
     EXPECT_EQ(found.tokens, needle.answer) << static_cast<int>(budget.pattern);
@@ -121,7 +122,8 @@ TEST(SparseNeedle, HasTheSameBitsOnAnyNumberOfThreads) {
         Policy(engine->info(), {{HeadPattern::kAShape, 64, 512, 0},
                                 {HeadPattern::kVerticalSlash, 1000, 2000, 16},
                                 {HeadPattern::kBlockSparse, 0, 0, 16},
-                                {HeadPattern::kFlex, 0, 0, 16}});
+                                {HeadPattern::kFlex, 0, 0, 16},
+                                {HeadPattern::kKeyBounds, 0, 0, 16}});
     answers.push_back(Ask(*engine, needle, policy, kEnd));
     EXPECT_TRUE(answers.back().last_hidden == answers.front().last_hidden) << threads;
     EXPECT_EQ(answers.back().attended, answers.front().attended) << threads;

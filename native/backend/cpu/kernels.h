@@ -136,6 +136,33 @@ struct MeanArgs {
   float* out = nullptr;  // [dim]
 };
 
+/// Bounds of `count` rows, element by element: with lo and hi the least and the greatest of
+/// element d, middle[d] = (lo + hi) / 2 and reach[d] = (hi - lo) / 2. NaN where a row has NaN or an
+/// infinity.
+struct BoundArgs {
+  const void* rows = nullptr;  // f32 or bf16
+  bool bf16 = false;
+  std::int64_t stride = 0;  // elements between rows
+  std::int64_t count = 0;
+  std::int64_t dim = 0;
+  float* middle = nullptr;  // [dim]
+  float* reach = nullptr;   // [dim]
+};
+
+/// Scores key blocks for the queries of one query block, by bounds of their groups (kKeyBounds).
+struct ScoreBoundsArgs {
+  /// [features][16 queries]. A logit is the sum over features of query times bound.
+  const float* queries = nullptr;
+  const float* bounds = nullptr;  // [key blocks][features][4 groups]
+  std::int64_t features = 0;
+  const std::uint32_t* blocks = nullptr;  // [count]: numbers of key blocks
+  std::int64_t count = 0;                 // at least 1
+  float* logits = nullptr;                // scratch: [count][4][16], 64-byte aligned
+  /// [count]: the largest logit of the block, over queries and groups, minus the query's
+  /// log-sum-exp over all groups. The first is NaN where a query has a NaN.
+  float* scores = nullptr;
+};
+
 struct Kernels {
   const char* name;
   void (*gemm_f32)(const GemmArgs& args);
@@ -153,6 +180,10 @@ struct Kernels {
   /// How many of x are greater than `value`.
   std::int64_t (*count_greater)(const float* x, float value, std::int64_t n);
   void (*mean_rows)(const MeanArgs& args);
+  void (*bound_rows)(const BoundArgs& args);
+  void (*score_bounds)(const ScoreBoundsArgs& args);
+  /// out[i] = the larger of out[i] and x[i] - shift. What is not a number is lost.
+  void (*larger_difference)(const float* x, float shift, std::int64_t n, float* out);
   /// In place, n > 0. A NaN makes every element NaN.
   void (*softmax)(float* x, std::int64_t n);
   std::int64_t (*prefill_scratch_bytes)(std::int32_t head_dim, std::int32_t heads);

@@ -2,6 +2,7 @@
 #include "simd_avx512.h"
 // The kernels below are written against it.
 #include "block_kernels.h"
+#include "bound_kernels.h"
 #include "decode_f32_kernel.h"
 #include "gemm_kernels.h"
 #include "kernels.h"
@@ -34,6 +35,9 @@ constexpr Kernels kKernels = {
     .sum_exp = SumExp,
     .count_greater = CountAbove,
     .mean_rows = MeanRows,
+    .bound_rows = BoundRows,
+    .score_bounds = ScoreBounds,
+    .larger_difference = LargerDifference,
     .softmax = Softmax,
     .prefill_scratch_bytes = PrefillBytes,
     .prefill = PrefillF32,

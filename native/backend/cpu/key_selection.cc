@@ -75,6 +75,7 @@ std::unique_ptr<SparseSelection> KeySelector::Select(ConstMatrixView q, const At
   std::vector<std::int32_t> estimated;
   std::vector<std::int32_t> pooled;
   std::vector<std::int32_t> block_sparse;
+  std::vector<std::int32_t> bounded;
   for (std::size_t h = 0; h < budgets.size(); ++h) {
     const auto head = static_cast<std::int32_t>(h);
     switch (budgets[h].pattern) {
@@ -94,6 +95,9 @@ std::unique_ptr<SparseSelection> KeySelector::Select(ConstMatrixView q, const At
         pooled.push_back(head);
         estimated.push_back(head);
         break;
+      case HeadPattern::kKeyBounds:
+        bounded.push_back(head);
+        break;
     }
   }
   if (!pooled.empty()) blocks_.Pool(q, shape, geometry, layer, chunk, pooled, interrupt);
@@ -102,6 +106,12 @@ std::unique_ptr<SparseSelection> KeySelector::Select(ConstMatrixView q, const At
     const auto at = static_cast<std::size_t>(head);
     selection.heads[at] = blocks_.BlockSparse(head, budgets[at], thread);
   });
+  if (!bounded.empty()) {
+    auto chosen = bounds_.Select(q, shape, geometry, layer, chunk, bounded, budgets, interrupt);
+    for (std::size_t i = 0; i < bounded.size(); ++i) {
+      selection.heads[static_cast<std::size_t>(bounded[i])] = std::move(chosen[i]);
+    }
+  }
   ChooseByEstimate({q, shape, geometry, layer, chunk, budgets, flex, interrupt}, estimated,
                    selection);
   return std::make_unique<HostSelection>(std::move(selection));

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "block_selection.h"
+#include "bound_selection.h"
 #include "cpu_context.h"
 #include "line_estimate.h"
 #include "longshadow/backend.h"
@@ -17,7 +18,7 @@ namespace longshadow::cpu {
 class KeySelector {
  public:
   KeySelector(CpuContext& context, LineEstimator& estimator)
-      : context_(context), estimator_(estimator), blocks_(context) {}
+      : context_(context), estimator_(estimator), blocks_(context), bounds_(context) {}
 
   /// Backend::SelectKeys.
   std::unique_ptr<SparseSelection> Select(ConstMatrixView q, const AttentionShape& shape,
@@ -38,6 +39,7 @@ class KeySelector {
   CpuContext& context_;
   LineEstimator& estimator_;
   BlockSelector blocks_;
+  BoundSelector bounds_;
   AlignedBuffer scores_;  // [heads estimated together][vertical, slash][keys]
 };
 

@@ -10,6 +10,7 @@
 
 #include "longshadow/error.h"
 #include "reference_block_selection.h"
+#include "reference_key_bounds.h"
 #include "reference_row_attention.h"
 
 namespace longshadow {
@@ -101,6 +102,9 @@ HeadSelection SelectHead(const ChunkView& chunk, std::int32_t head, const HeadBu
     case HeadPattern::kFlex:
       return ReferenceSelectBlocks(chunk.q, chunk.shape, chunk.geometry, chunk.layer, chunk.rows,
                                    head, budget, chunk.flex, chunk.interrupt);
+    case HeadPattern::kKeyBounds:
+      return ReferenceSelectByBounds(chunk.q, chunk.shape, chunk.geometry, chunk.layer, chunk.rows,
+                                     head, budget, chunk.interrupt);
   }
   throw Error(ErrorCode::kInternal, "reference backend: a head pattern without a name");
 }

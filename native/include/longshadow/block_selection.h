@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -8,9 +9,10 @@
 #include "longshadow/cancellation.h"
 #include "longshadow/sparse_prefill.h"
 
-/// The device-free middle of the patterns that choose whole key blocks: kBlockSparse, and kFlex
-/// (FlexPrefill, arXiv:2502.20766). Backends on the host use it as it is; a device backend
-/// implements the same rules. All of it is deterministic; of equal scores the lower index wins.
+/// The device-free middle of the patterns that choose whole key blocks: kBlockSparse, kKeyBounds,
+/// and kFlex (FlexPrefill, arXiv:2502.20766). Backends on the host use it as it is; a device
+/// backend implements the same rules. All of it is deterministic; of equal scores the lower index
+/// wins.
 ///
 /// FlexPrefill's paper has blocks of 128 and takes the last 128 queries as the block that stands
 /// for all; here blocks have kBlockTokens = 64 keys, and the last min(64, rows) queries stand for
@@ -40,6 +42,47 @@ using BlockRows = std::function<void(const VisitBlockRow& visit)>;
 /// and the query block's own are among them (its own alone where tiles is 1). A head that has a NaN
 /// score is dense.
 HeadSelection LargestBlocks(const ChunkBlocks& chunk, const BlockRows& scores, std::int64_t tiles);
+
+/// kKeyBounds. With lo and hi the least and the greatest element of some keys by dimension, none of
+/// them gives query q a larger logit than
+///   u(q, keys) = scale * sum over d of max(q_d lo_d, q_d hi_d)
+/// (as Quest, arXiv:2406.10774, bounds pages of keys in decode). Unlike a mean, a bound shows one
+/// key that stands out. Every 4th query of a block is scored, in two steps:
+///   * against whole key blocks: score(b) = max over queries of u(q, b) - ln sum over visible
+///   blocks
+///     of e^u. The largest BoundCandidates are candidates; where there are no more, all;
+///   * against groups of 16 keys of the candidates: score(b) = max over queries and b's groups of
+///     u(q, group) - ln sum over the candidates' groups of e^u. The `tiles` largest are taken.
+/// In both, block 0 and the query block's own are among them.
+inline constexpr std::int64_t kBoundKeys = 16;
+inline constexpr std::int64_t kBoundQueryStride = 4;
+inline constexpr std::int64_t kBoundGroups = kBlockTokens / kBoundKeys;
+inline constexpr std::int64_t kBoundQueries = kBlockTokens / kBoundQueryStride;
+
+/// Key blocks that a head with a budget of so many tiles looks at closely.
+inline std::int64_t BoundCandidates(std::int64_t tiles) {
+  return std::max<std::int64_t>(4 * tiles, 256);
+}
+
+/// Row of a query block of `rows` rows that kKeyBounds scores `at`-th, at in [0, kBoundQueries):
+/// rows 3, 7, ...; for those that the block does not have, its last.
+inline std::int64_t BoundQueryRow(std::int64_t at, std::int64_t rows) {
+  return std::min((at + 1) * kBoundQueryStride, rows) - 1;
+}
+
+/// How a backend scores key blocks for query block i. A score that is NaN makes the head dense.
+struct BoundScores {
+  /// By whole blocks: of blocks [0, scores.size()).
+  std::function<void(std::int64_t i, std::span<float> scores)> by_block;
+  /// By groups: of the candidates `blocks`, ascending.
+  std::function<void(std::int64_t i, std::span<const std::uint32_t> blocks,
+                     std::span<float> scores)>
+      by_group;
+};
+
+/// kKeyBounds by its scores, which are asked for in ascending order of i. tiles >= 1.
+HeadSelection BlocksByBounds(const ChunkBlocks& chunk, const BoundScores& scores,
+                             std::int64_t tiles);
 
 /// What the estimate's rows say of a head, summed over blocks of 64 and over the rows.
 struct FlexMasses {

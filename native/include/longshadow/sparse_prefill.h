@@ -24,8 +24,9 @@ enum class HeadPattern : std::uint8_t {
   kVerticalSlash,  // columns and diagonals, estimated from the chunk's last queries
   kBlockSparse,    // key blocks of each query block, by pooled queries and keys
   kFlex,           // FlexPrefill (arXiv:2502.20766): block-sparse or vertical-slash, budget by mass
+  kKeyBounds,      // key blocks of each query block, by single queries and bounds of few keys
 };
-inline constexpr std::int32_t kHeadPatterns = 5;
+inline constexpr std::int32_t kHeadPatterns = 6;
 
 /// One query head's pattern with its limits. All limits are of keys that a block of 64 queries
 /// sees; what is forced (sinks, near keys, diagonal) counts against them.
@@ -36,7 +37,7 @@ struct HeadBudget {
   /// kAShape: nearest keys. kVerticalSlash: most diagonals.
   std::int64_t distances = 0;
   /// Most key tiles (64 keys) of a query block, filled by score; 0: no limit but the lines'.
-  /// kBlockSparse: its key blocks. kFlex: its most.
+  /// kBlockSparse, kKeyBounds: its key blocks. kFlex: its most.
   std::int64_t tiles = 0;
 };
 

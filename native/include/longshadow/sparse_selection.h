@@ -16,7 +16,7 @@ namespace longshadow {
 std::vector<std::uint32_t> LargestScores(std::span<const float> scores, std::int64_t count);
 
 /// Refuses what no pattern may be asked for: a negative field, an unknown pattern, an A-shape
-/// without distances, block-sparse without tiles. Throws kInvalidArgument naming the head and the
+/// without distances, block-sparse or key-bounds without tiles. Throws kInvalidArgument naming the head and the
 /// field.
 void CheckBudgets(std::span<const HeadBudget> budgets);
 

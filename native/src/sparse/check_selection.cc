@@ -89,7 +89,9 @@ void CheckBudgets(std::span<const HeadBudget> budgets) {
     }
     CheckField(i, "columns", budget.columns, 0);
     CheckField(i, "distances", budget.distances, budget.pattern == HeadPattern::kAShape ? 1 : 0);
-    CheckField(i, "tiles", budget.tiles, budget.pattern == HeadPattern::kBlockSparse ? 1 : 0);
+    const bool needs_tiles =
+        budget.pattern == HeadPattern::kBlockSparse || budget.pattern == HeadPattern::kKeyBounds;
+    CheckField(i, "tiles", budget.tiles, needs_tiles ? 1 : 0);
   }
 }
 

@@ -108,6 +108,7 @@ void Run(Backend& backend, const Chunk& chunk, const Case& c) {
 
 void BlockSelections(Backend& backend) {
   const Case cases[] = {{"block-sparse", {HeadPattern::kBlockSparse, 0, 0, 100}, 0},
+                        {"key-bounds", {HeadPattern::kKeyBounds, 0, 0, 100}, 0},
                         {"flex vertical-slash", {HeadPattern::kFlex, 0, 0, 0}, 0},
                         {"flex query-aware", {HeadPattern::kFlex, 0, 0, 0}, 1}};
   for (const std::int64_t keys : {std::int64_t{131072}, std::int64_t{1} << 20}) {
