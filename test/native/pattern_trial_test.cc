@@ -36,8 +36,7 @@ const std::vector<HeadBudget> kFull = {{HeadPattern::kDense, 0, 0, 0},
                                        {HeadPattern::kKeyBounds, 0, 0, kAll}};
 const std::vector<HeadBudget> kTiny = {{HeadPattern::kAShape, 8, 64, 0},
                                        {HeadPattern::kVerticalSlash, 40, 120, 4},
-                                       {HeadPattern::kBlockSparse, 0, 0, 3},
-                                       {HeadPattern::kKeyBounds, 0, 0, 3}};
+                                       {HeadPattern::kBlockSparse, 0, 0, 3}};
 
 class PatternTrials : public testing::TestWithParam<Case> {
  protected:
