@@ -53,8 +53,9 @@ export const ESTIMATE_SHARE: Readonly<Record<HeadPatternName, number>> = {
   // One product for the means of 64 queries and 64 keys.
   'block-sparse': 1 / (2 * 64 * 64),
   flex: LAST_QUERIES,
-  // Two products, with the least and the greatest, for every fourth query and 16 keys.
-  'key-bounds': 1 / (4 * 16),
+  // Two products, with the least and the greatest, for every fourth query and 64 keys. The closer look
+  // at the candidates, a few tiles for each block, does not grow with the prompt.
+  'key-bounds': 1 / (4 * 64),
 };
 
 /** Below this share, elapsed time says nothing about a chunk yet. */

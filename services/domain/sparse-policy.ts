@@ -36,7 +36,7 @@ export const DENSE_TAIL_ROWS = 128;
 /** FlexPrefill's own thresholds (arXiv:2502.20766, section 4). */
 export const FLEX_DEFAULTS = { gamma: 0.95, tau: 0.1, minTiles: 8 } as const;
 /** What a router, and a measurement, takes where nothing else is said. */
-export const DEFAULT_TILES_PER_BLOCK = 64;
+export const DEFAULT_TILES_PER_BLOCK = 128;
 export const DEFAULT_DENSE_BELOW_TOKENS = 8_192;
 
 /**

@@ -52,12 +52,17 @@ HeadSelection LargestBlocks(const ChunkBlocks& chunk, const BlockRows& scores, s
 ///   blocks
 ///     of e^u. The largest BoundCandidates are candidates; where there are no more, all;
 ///   * against groups of 16 keys of the candidates: score(b) = max over queries and b's groups of
-///     u(q, group) - ln sum over the candidates' groups of e^u. The `tiles` largest are taken.
-/// In both, block 0 and the query block's own are among them.
+///     u(q, group) - ln sum over the candidates' groups of e^u. The `tiles` largest are taken, but
+///     none that is below kLeastBound: of no query would it have a share worth its cost.
+/// In both, block 0 and the query block's own are among them. A query block that sees no more than
+/// `tiles` blocks takes them all.
 inline constexpr std::int64_t kBoundKeys = 16;
 inline constexpr std::int64_t kBoundQueryStride = 4;
 inline constexpr std::int64_t kBoundGroups = kBlockTokens / kBoundKeys;
 inline constexpr std::int64_t kBoundQueries = kBlockTokens / kBoundQueryStride;
+
+/// A share of e^-5, or 0.7 %, of what the bounds of a query's candidates sum to.
+inline constexpr float kLeastBound = -5;
 
 /// Key blocks that a head with a budget of so many tiles looks at closely.
 inline std::int64_t BoundCandidates(std::int64_t tiles) {

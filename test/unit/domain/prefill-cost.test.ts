@@ -139,7 +139,7 @@ test('choosing keys costs its share of dense attention, in sparse chunks alone',
       sparse: { denseBelowTokens: 8_192, headsByTiles: new Map([[64, 1]]), estimateShare },
     }) ?? NaN;
   const estimateMs = leftMs(ESTIMATE_SHARE['key-bounds']) - leftMs(0);
-  const wantedMs = attentionPairs(rest) / 64 / 1000;
+  const wantedMs = attentionPairs(rest) / 256 / 1000;
   assert.ok(Math.abs(estimateMs - wantedMs) < 1e-9 * wantedMs, `${estimateMs} vs ${wantedMs}`);
 });
 

@@ -34,8 +34,8 @@ test('heads are counted by the tiles that they have, a window’s by its lines t
 });
 
 test('what choosing keys costs is the mean over the heads, by their patterns', () => {
-  // Lines: 64 of 8,192 queries. Bounds: every fourth query, and of 16 keys the least and the greatest.
-  const [lines, bounds, window] = [1 / 128, 1 / 64, 0];
+  // Lines: 64 of 8,192 queries. Bounds: every fourth query, and of 64 keys the least and the greatest.
+  const [lines, bounds, window] = [1 / 128, 1 / 256, 0];
   const mean = (2 * lines + bounds + 3 * window) / 6;
   assert.ok(Math.abs((sparseLaw(SPARSE)?.estimateShare ?? NaN) - mean) < 1e-12);
   const oneHead = { ...SPARSE, budgets: Float64Array.of(5, 0, 0, 64) };
