@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { FLOORS, SMOKE_RUNS } from './eval-floors.mjs';
+import { FLOORS, SMOKE_RUNS, SMOKE_SETTINGS } from './eval-floors.mjs';
 import { ROOT, toolEnvironment } from './root.mjs';
 import { runQuietly, Stop } from './run.mjs';
 
@@ -39,13 +39,15 @@ export function judge(rows, floors = FLOORS) {
   const counts = { passed: 0, failed: 0, skipped: 0 };
   const left = new Set(Object.keys(floors));
   for (const row of rows) {
-    const cell = `${row.task} ${row.lengthTokens}`;
+    const cell = [row.task, row.lengthTokens, ...(row.policy === 'dense' ? [] : [row.policy])].join(
+      ' ',
+    );
     const [figure, holds] = compare(row, floors[cell]);
     left.delete(cell);
     counts[holds ? 'passed' : 'failed'] += 1;
-    console.log(`  ${holds ? 'ok    ' : 'FAILED'} ${cell.padEnd(24)}${figure}`);
+    console.log(`  ${holds ? 'ok    ' : 'FAILED'} ${cell.padEnd(30)}${figure}`);
   }
-  for (const cell of left) console.log(`  FAILED ${cell.padEnd(24)}nothing was measured`);
+  for (const cell of left) console.log(`  FAILED ${cell.padEnd(30)}nothing was measured`);
   return { ...counts, failed: counts.failed + left.size };
 }
 
@@ -58,6 +60,10 @@ function compare({ score, surprise }, floor) {
     const most = floor.mostNatsPerToken;
     return [`${nats.toFixed(3)} nats a token, at most ${most}; ${count}`, isAll && nats <= most];
   }
+  if (floor.mostScore !== undefined) {
+    const figure = `${score.mean.toFixed(3)}, at most ${floor.mostScore}; ${count}`;
+    return [figure, isAll && score.mean <= floor.mostScore];
+  }
   const figure = `${score.mean.toFixed(3)}, at least ${floor.leastScore}; ${count}`;
   return [figure, isAll && score.mean >= floor.leastScore];
 }
@@ -67,7 +73,11 @@ async function startCluster() {
   const child = spawn(
     process.execPath,
     [...CLI, 'up', '--json', '--router-listen', '127.0.0.1:0', '--log-level', 'error'],
-    { cwd: ROOT, env: toolEnvironment(), stdio: ['ignore', 'pipe', 'inherit'] },
+    {
+      cwd: ROOT,
+      env: { ...toolEnvironment(), ...SMOKE_SETTINGS },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
   );
   const ended = once(child, 'close');
   const [line] = await Promise.race([

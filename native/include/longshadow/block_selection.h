@@ -66,7 +66,8 @@ inline constexpr float kLeastBound = -5;
 
 /// Key blocks that a head with a budget of so many tiles looks at closely.
 inline std::int64_t BoundCandidates(std::int64_t tiles) {
-  return std::max<std::int64_t>(4 * tiles, 256);
+  constexpr std::int64_t kMost = std::int64_t{1} << 40;  // times 2 is a number still
+  return std::max<std::int64_t>(2 * std::min(tiles, kMost), 256);
 }
 
 /// Row of a query block of `rows` rows that kKeyBounds scores `at`-th, at in [0, kBoundQueries):

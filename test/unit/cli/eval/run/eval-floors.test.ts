@@ -4,12 +4,14 @@ import { describe, mock, test } from 'node:test';
 interface Floor {
   readonly answers: number;
   readonly leastScore?: number;
+  readonly mostScore?: number;
   readonly mostNatsPerToken?: number;
 }
 
 interface Row {
   readonly task: string;
   readonly lengthTokens: number;
+  readonly policy: string;
   readonly score: { readonly mean: number; readonly count: number };
   readonly surprise: { readonly natsPerToken: { readonly mean: number } } | null;
 }
@@ -21,9 +23,9 @@ const { FLOORS } = (await import(
   new URL('../../../../../scripts/lib/eval-floors.mjs', import.meta.url).href
 )) as { FLOORS: Record<string, Floor> };
 
-function row(mean: number, nats?: number, count = 10): Row {
+function row(mean: number, nats?: number, count = 10, policy = 'dense'): Row {
   const surprise = nats === undefined ? null : { natsPerToken: { mean: nats } };
-  return { task: 'vt', lengthTokens: 1_024, score: { mean, count }, surprise };
+  return { task: 'vt', lengthTokens: 1_024, policy, score: { mean, count }, surprise };
 }
 
 describe('The floors of eval:smoke', () => {
@@ -63,10 +65,21 @@ describe('The floors of eval:smoke', () => {
     assert.deepEqual(quietly([], { 'vt 1024': { answers: 10, leastScore: 0.1 } }), [0, 1]);
   });
 
+  test('are those of the policy, and ceilings fail above', () => {
+    const floors = {
+      'vt 1024': { answers: 10, leastScore: 0.8 },
+      'vt 1024 a-shape@8': { answers: 10, mostScore: 0.5 },
+    };
+    assert.deepEqual(quietly([row(0.8), row(0.5, undefined, 10, 'a-shape@8')], floors), [2, 0]);
+    assert.deepEqual(quietly([row(0.8), row(0.6, undefined, 10, 'a-shape@8')], floors), [1, 1]);
+  });
+
   test('can all be missed', () => {
-    for (const [cell, { answers, leastScore, mostNatsPerToken }] of Object.entries(FLOORS)) {
+    for (const [cell, floor] of Object.entries(FLOORS)) {
+      const { answers, leastScore, mostScore, mostNatsPerToken } = floor;
       assert.ok(answers > 0, cell);
-      assert.ok((leastScore ?? 0) > 0 || (mostNatsPerToken ?? 0) > 0, cell);
+      const isMissable = (leastScore ?? 0) > 0 || (mostNatsPerToken ?? 0) > 0;
+      assert.ok(isMissable || (mostScore ?? 1) < 1, cell);
     }
   });
 });
