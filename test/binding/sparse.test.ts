@@ -171,7 +171,7 @@ test('a policy that does not fit is refused at the opening with what to change',
     [{ ...fits, budgets: fits.budgets.subarray(1) }, /4 numbers a budget .* got 95 numbers/],
     [{ ...fits, budgets: fits.budgets.subarray(4) }, /6 layers x 4 query heads.* got 23/],
     [{ ...fits, budgets: new Float64Array() }, /6 layers x 4 query heads.* got 0/],
-    [{ ...fits, budgets: budgetsWith(4, 5) }, /sparse\.budgets\[4\] must be a pattern in \[0, 4\]/],
+    [{ ...fits, budgets: budgetsWith(4, 6) }, /sparse\.budgets\[4\] must be a pattern in \[0, 5\]/],
     [{ ...fits, budgets: budgetsWith(4, 256) }, /sparse\.budgets\[4\] must be a pattern/],
     ...[-1, NaN, 0.5, Infinity, 2 ** 60].map((value): [unknown, RegExp] => [
       { ...fits, budgets: budgetsWith(9, value) },

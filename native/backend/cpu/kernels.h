@@ -182,7 +182,8 @@ struct Kernels {
   void (*mean_rows)(const MeanArgs& args);
   void (*bound_rows)(const BoundArgs& args);
   void (*score_bounds)(const ScoreBoundsArgs& args);
-  /// out[i] = the larger of out[i] and x[i] - shift. What is not a number is lost.
+  /// out[i] = the larger of out[i] and x[i] - shift. A NaN of x or shift is stored, one in out
+  /// replaced.
   void (*larger_difference)(const float* x, float shift, std::int64_t n, float* out);
   /// In place, n > 0. A NaN makes every element NaN.
   void (*softmax)(float* x, std::int64_t n);

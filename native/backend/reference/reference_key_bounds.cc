@@ -12,7 +12,7 @@
 namespace longshadow {
 namespace {
 
-/// Least and greatest key of a group, by dimension; NaN where a key has one.
+/// Least and greatest of some keys, by dimension; NaN where a key is not finite.
 struct Bounds {
   std::vector<double> low;
   std::vector<double> high;
@@ -27,7 +27,7 @@ Bounds BoundsOf(const HeadCache& cache, std::int64_t begin, std::int64_t end,
   for (std::int64_t position = begin; position < end; ++position) {
     cache.LoadKey(position, key);
     for (std::size_t d = 0; d < dim; ++d) {
-      const bool nan = std::isnan(key[d]) || std::isnan(bounds.low[d]);
+      const bool nan = !std::isfinite(key[d]) || std::isnan(bounds.low[d]);
       bounds.low[d] = nan ? std::nan("") : std::min(bounds.low[d], key[d]);
       bounds.high[d] = nan ? std::nan("") : std::max(bounds.high[d], key[d]);
     }

@@ -138,14 +138,10 @@ class Backend {
   /// min(kEstimateRows, rows) rows. budgets: one a query head.
   /// Throws kInvalidArgument for a budget that is negative or that its pattern lacks. interrupt (or
   /// null) is polled every few milliseconds: kCancelled.
-  virtual std::unique_ptr<SparseSelection> SelectKeys(ConstMatrixView q,
-                                                      const AttentionShape& shape,
-                                                      const KvGeometry& geometry,
-                                                      std::int32_t layer, const SequenceRows& chunk,
-                                                      std::span<const HeadBudget> budgets,
-                                                      const FlexOptions& flex,
-                                                      const CancellationFlag* interrupt =
-                                                          nullptr) = 0;
+  virtual std::unique_ptr<SparseSelection> SelectKeys(
+      ConstMatrixView q, const AttentionShape& shape, const KvGeometry& geometry,
+      std::int32_t layer, const SequenceRows& chunk, std::span<const HeadBudget> budgets,
+      const FlexOptions& flex, const CancellationFlag* interrupt = nullptr) = 0;
   /// A selection that was made elsewhere. Throws kInvalidArgument where it breaks KeySelection's
   /// rules or has not `query_heads` heads.
   virtual std::unique_ptr<SparseSelection> UploadSelection(const KeySelection& selection,

@@ -48,14 +48,14 @@ HeadSelection LargestBlocks(const ChunkBlocks& chunk, const BlockRows& scores, s
 ///   u(q, keys) = scale * sum over d of max(q_d lo_d, q_d hi_d)
 /// (as Quest, arXiv:2406.10774, bounds pages of keys in decode). Unlike a mean, a bound shows one
 /// key that stands out. Every 4th query of a block is scored, in two steps:
-///   * against whole key blocks: score(b) = max over queries of u(q, b) - ln sum over visible
-///   blocks
-///     of e^u. The largest BoundCandidates are candidates; where there are no more, all;
+///   * against whole key blocks: score(b) = max over queries of u(q, b) - ln sum of e^u over the
+///     visible ones. The largest BoundCandidates are candidates; where there are no more, all;
 ///   * against groups of 16 keys of the candidates: score(b) = max over queries and b's groups of
 ///     u(q, group) - ln sum over the candidates' groups of e^u. The `tiles` largest are taken, but
-///     none that is below kLeastBound: of no query would it have a share worth its cost.
+///     none below kLeastBound behind the first kLeastTiles: of no query would it have a share worth
+///     its cost. Where all are faint, as for a head that looks everywhere alike, those first stay.
 /// In both, block 0 and the query block's own are among them. A query block that sees no more than
-/// `tiles` blocks takes them all.
+/// `tiles` blocks takes them all. A key that is not finite makes the head dense.
 inline constexpr std::int64_t kBoundKeys = 16;
 inline constexpr std::int64_t kBoundQueryStride = 4;
 inline constexpr std::int64_t kBoundGroups = kBlockTokens / kBoundKeys;
@@ -63,6 +63,8 @@ inline constexpr std::int64_t kBoundQueries = kBlockTokens / kBoundQueryStride;
 
 /// A share of e^-5, or 0.7 %, of what the bounds of a query's candidates sum to.
 inline constexpr float kLeastBound = -5;
+/// As many keys as FlexPrefill (arXiv:2502.20766) leaves a query at least: 1,024.
+inline constexpr std::int64_t kLeastTiles = 16;
 
 /// Key blocks that a head with a budget of so many tiles looks at closely.
 inline std::int64_t BoundCandidates(std::int64_t tiles) {

@@ -16,8 +16,8 @@ namespace longshadow {
 std::vector<std::uint32_t> LargestScores(std::span<const float> scores, std::int64_t count);
 
 /// Refuses what no pattern may be asked for: a negative field, an unknown pattern, an A-shape
-/// without distances, block-sparse or key-bounds without tiles. Throws kInvalidArgument naming the head and the
-/// field.
+/// without distances, block-sparse or key-bounds without tiles. Throws kInvalidArgument naming the
+/// head and the field.
 void CheckBudgets(std::span<const HeadBudget> budgets);
 
 /// Columns [0, budget.columns) and distances [0, budget.distances), as far as `keys` go. With

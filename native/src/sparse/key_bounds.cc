@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <numeric>
 
 #include "longshadow/block_selection.h"
@@ -6,17 +7,10 @@
 namespace longshadow {
 namespace {
 
-/// Drops blocks below kLeastBound, but not the first and the last; and their scores.
-void DropFaint(std::vector<std::uint32_t>& blocks, std::vector<float>& scores) {
-  std::size_t kept = 0;
-  for (std::size_t i = 0; i < blocks.size(); ++i) {
-    if (scores[i] < kLeastBound && i != 0 && i + 1 != blocks.size()) continue;
-    blocks[kept] = blocks[i];
-    scores[kept] = scores[i];
-    ++kept;
-  }
-  blocks.resize(kept);
-  scores.resize(kept);
+/// Of blocks that ascend, how many are not faint; the first and the last never are.
+std::int64_t CountClear(std::span<const float> scores) {
+  const auto inner = scores.subspan(1, scores.size() - 2);
+  return 2 + std::ranges::count_if(inner, [](float score) { return score >= kLeastBound; });
 }
 
 }  // namespace
@@ -40,8 +34,8 @@ HeadSelection BlocksByBounds(const ChunkBlocks& chunk, const BoundScores& scores
     scores.by_group(i, blocks, row);
     if (HasNaN(row)) return {};
     if (chunk.Visible(i) > tiles) {
-      DropFaint(blocks, row);
-      KeepLargest(blocks, row, tiles);
+      const std::int64_t worth = std::max(CountClear(row), kLeastTiles);
+      KeepLargest(blocks, row, std::min(worth, tiles));
     }
     AppendBlocks(head, blocks);
   }
