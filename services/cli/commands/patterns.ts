@@ -1,10 +1,6 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import {
-  DEFAULT_DENSE_BELOW_TOKENS,
-  DEFAULT_TILES_PER_BLOCK,
-  MAX_TILES_PER_BLOCK,
-} from '../../domain/sparse-policy.js';
+import { DEFAULT_DENSE_BELOW_TOKENS, MAX_TILES_PER_BLOCK } from '../../domain/sparse-policy.js';
 import { PATTERNS_FILE } from '../../platform/patterns/load-patterns.js';
 import { formatShare } from '../output/format.js';
 import { LEAST_TILES, searchCandidates } from '../patterns/candidates.js';
@@ -22,6 +18,8 @@ import { EXIT_INTERRUPTED } from './exit-status.js';
 import { integerFrom, MOST_UINT32 } from './option-parsers.js';
 import { stopSignal } from './stop-signal.js';
 
+/** Of 16,384 tokens' 256: few enough that a pattern has to choose. */
+const SEARCH_TILES = 64;
 /** A page, and the tail's least. */
 const LEAST_TOKENS = 1_024;
 
@@ -88,7 +86,7 @@ function addSearch(patterns: Command): void {
       '--tiles <count>',
       'most key tiles of 64 queries',
       integerFrom(LEAST_TILES, MAX_TILES_PER_BLOCK),
-      DEFAULT_TILES_PER_BLOCK,
+      SEARCH_TILES,
     )
     .option(
       '--dense-below <tokens>',
@@ -115,7 +113,7 @@ function addShow(patterns: Command): void {
       '--tiles <count>',
       'most key tiles of 64 queries, where the pattern file does not say',
       integerFrom(1, MAX_TILES_PER_BLOCK),
-      DEFAULT_TILES_PER_BLOCK,
+      SEARCH_TILES,
     )
     .requiredOption('--out <file>', 'SVG file to write')
     .addHelpText('after', SHOW_EXAMPLES)
