@@ -32,7 +32,7 @@ test('a model is dense by default, and sparse as the settings say', async () => 
   const plain = (await load({}))('needle');
   assert.deepEqual(
     [plain.prefillPolicy, plain.tilesPerBlock, plain.denseBelowTokens, plain.guardInterval],
-    ['dense', 64, 8_192, 8],
+    ['dense', 128, 8_192, 8],
   );
   assert.match(plain.patternsSha256, /^[0-9a-f]{64}$/);
   const set = (
