@@ -99,7 +99,7 @@ TEST(SparseNeedle, FindsWhatAWindowOfAsManyTilesDoesNot) {
   };
   for (const HeadBudget& budget :
        {HeadBudget{HeadPattern::kVerticalSlash, 1000, 2000, 16},
-        HeadBudget{HeadPattern::kFlex, 0, 0, 64}, HeadBudget{HeadPattern::kKeyBounds, 0, 0, 16}}) {
+        HeadBudget{HeadPattern::kFlex, 0, 0, 64}, HeadBudget{HeadPattern::kKeyBounds, 0, 0, 24}}) {
     const Answer found = ask(budget);
     const Answer control = ask(Window(budget.tiles));
     EXPECT_EQ(found.tokens, needle.answer) << static_cast<int>(budget.pattern);
