@@ -89,12 +89,7 @@ void BlockSelector::Pool(ConstMatrixView q, const AttentionShape& shape, const K
   interrupt_ = interrupt;
   keys_.Reserve(shape.kv_heads * Panels() * shape.head_dim * kPanel * 4);
   queries_.Reserve(shape.query_heads * (chunk_.Queries() + 1) * shape.head_dim * 4);
-  std::vector<std::int32_t> kv_heads;
-  for (const std::int32_t head : heads) {
-    kv_heads.push_back(head / (shape.query_heads / shape.kv_heads));
-  }
-  std::ranges::sort(kv_heads);
-  kv_heads.erase(std::unique(kv_heads.begin(), kv_heads.end()), kv_heads.end());
+  const std::vector<std::int32_t> kv_heads = KvHeadsOf(heads, shape);
   const std::int64_t key_tasks = static_cast<std::int64_t>(kv_heads.size()) * Panels();
   const auto tasks = key_tasks + static_cast<std::int64_t>(heads.size());
   context_.pool.Run(tasks, [&](std::int64_t task, std::int32_t thread) {

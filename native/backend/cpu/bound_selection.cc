@@ -39,17 +39,6 @@ HeadSelection Join(std::span<const HeadSelection> parts) {
   return head;
 }
 
-std::vector<std::int32_t> KvHeadsOf(std::span<const std::int32_t> heads,
-                                    const AttentionShape& shape) {
-  std::vector<std::int32_t> kv_heads;
-  for (const std::int32_t head : heads) {
-    kv_heads.push_back(head / (shape.query_heads / shape.kv_heads));
-  }
-  std::ranges::sort(kv_heads);
-  kv_heads.erase(std::unique(kv_heads.begin(), kv_heads.end()), kv_heads.end());
-  return kv_heads;
-}
-
 }  // namespace
 
 class BoundSelector::Batch {

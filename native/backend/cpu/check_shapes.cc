@@ -1,5 +1,6 @@
 #include "check_shapes.h"
 
+#include <algorithm>
 #include <string>
 
 #include "longshadow/error.h"
@@ -25,6 +26,17 @@ void CheckShapes(const char* operation, const ConstMatrixView& q, const Attentio
           "a row is missing");
   const std::int64_t pages = (rows.position + rows.rows + kPageTokens - 1) / kPageTokens;
   require(pages <= static_cast<std::int64_t>(rows.pages.k.size()), "a page is missing");
+}
+
+std::vector<std::int32_t> KvHeadsOf(std::span<const std::int32_t> heads,
+                                    const AttentionShape& shape) {
+  std::vector<std::int32_t> kv_heads;
+  for (const std::int32_t head : heads) {
+    kv_heads.push_back(head / (shape.query_heads / shape.kv_heads));
+  }
+  std::ranges::sort(kv_heads);
+  kv_heads.erase(std::unique(kv_heads.begin(), kv_heads.end()), kv_heads.end());
+  return kv_heads;
 }
 
 }  // namespace longshadow::cpu

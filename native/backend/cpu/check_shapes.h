@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <vector>
 
 #include "longshadow/backend.h"
 
@@ -11,5 +13,9 @@ namespace longshadow::cpu {
 /// head dimension is one that kernels have.
 void CheckShapes(const char* operation, const ConstMatrixView& q, const AttentionShape& shape,
                  const KvGeometry& geometry, std::int32_t layer, const SequenceRows& rows);
+
+/// The kv heads of some query heads, ascending, each once.
+std::vector<std::int32_t> KvHeadsOf(std::span<const std::int32_t> heads,
+                                    const AttentionShape& shape);
 
 }  // namespace longshadow::cpu
